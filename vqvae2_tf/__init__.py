@@ -1,0 +1,1 @@
+"""VQ-VAE-2 in Keras 3 and TensorFlow."""

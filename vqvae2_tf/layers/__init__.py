@@ -1,0 +1,25 @@
+"""Layers, one a file, in `keras.ops` alone."""
+
+from vqvae2_tf.layers.causal_attention import CausalAttention
+from vqvae2_tf.layers.causal_conv import CausalConv2D
+from vqvae2_tf.layers.conditioning_stack import BottleneckBlock
+from vqvae2_tf.layers.conditioning_stack import ConditioningStack
+from vqvae2_tf.layers.decoder import Decoder
+from vqvae2_tf.layers.encoder import Encoder
+from vqvae2_tf.layers.gated_residual import GatedResidual
+from vqvae2_tf.layers.residual_stack import ResidualStack
+from vqvae2_tf.layers.upsampler import Upsampler
+from vqvae2_tf.layers.vector_quantizer import VectorQuantizer
+
+__all__ = [
+    "BottleneckBlock",
+    "CausalAttention",
+    "CausalConv2D",
+    "ConditioningStack",
+    "Decoder",
+    "Encoder",
+    "GatedResidual",
+    "ResidualStack",
+    "Upsampler",
+    "VectorQuantizer",
+]

@@ -1,0 +1,117 @@
+"""Gated residual layer of the prior."""
+
+import keras
+from keras import ops
+
+from vqvae2_tf.layers.causal_conv import CausalConv2D
+
+
+@keras.saving.register_keras_serializable("vqvae2_tf")
+class GatedResidual(keras.layers.Layer):
+    """Gated causal residual layer (VQ-VAE-2, supplement A.2, figure 1).
+
+    ELU, causal convolution to `residual_units` (plus a 1x1 of the auxiliary
+    input), ELU, dropout, second convolution to twice the input's width (plus
+    bias-free projections of the class embedding and the conditioning map),
+    `a * sigmoid(b)`, added to the input.
+
+    Args:
+        residual_units: Width between the two convolutions.
+        kernel_size: Size of the first, causal convolution.
+        second_kernel_size: Size of the second one: 1, or `kernel_size` as in
+            PixelSNAIL.
+        dropout: Rate of the dropout before the second convolution.
+
+    Call arguments:
+        x: `[B, H, W, C]` float.
+        auxiliary: Optional `[B, H, W, A]` float, causal already.
+        class_embedding: Optional `[B, E]` float.
+        conditioning: Optional `[B, H, W, F]` float; every position sees all
+            of it that the caller aligned with the position.
+        training: Whether dropout is active.
+
+    Returns:
+        `[B, H, W, C]` float.
+    """
+
+    def __init__(
+        self,
+        residual_units,
+        kernel_size,
+        second_kernel_size=1,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.residual_units = residual_units
+        self.kernel_size = kernel_size
+        self.second_kernel_size = second_kernel_size
+        policy = self.dtype_policy
+        self.first_conv = CausalConv2D(
+            residual_units, kernel_size, dtype=policy
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=policy)
+
+    def build(
+        self,
+        x_shape,
+        auxiliary_shape=None,
+        class_embedding_shape=None,
+        conditioning_shape=None,
+    ):
+        policy = self.dtype_policy
+        width = x_shape[-1]
+        self.first_conv.build(x_shape)
+        inner_shape = (*x_shape[:-1], self.residual_units)
+        self.second_conv = CausalConv2D(
+            2 * width, self.second_kernel_size, dtype=policy
+        )
+        self.second_conv.build(inner_shape)
+        self.dropout.build(inner_shape)
+        if auxiliary_shape:
+            self.auxiliary_projection = keras.layers.Dense(
+                self.residual_units, use_bias=False, dtype=policy
+            )
+            self.auxiliary_projection.build(auxiliary_shape)
+        if class_embedding_shape:
+            self.class_projection = keras.layers.Dense(
+                2 * width, use_bias=False, dtype=policy
+            )
+            self.class_projection.build(class_embedding_shape)
+        if conditioning_shape:
+            self.conditioning_projection = keras.layers.Dense(
+                2 * width, use_bias=False, dtype=policy
+            )
+            self.conditioning_projection.build(conditioning_shape)
+
+    def call(
+        self,
+        x,
+        auxiliary=None,
+        class_embedding=None,
+        conditioning=None,
+        training=False,
+    ):
+        h = self.first_conv(ops.elu(x))
+        if auxiliary is not None:
+            h = h + self.auxiliary_projection(auxiliary)
+        h = self.dropout(ops.elu(h), training=training)
+        h = self.second_conv(h)
+        if class_embedding is not None:
+            h = h + self.class_projection(class_embedding)[:, None, None, :]
+        if conditioning is not None:
+            h = h + self.conditioning_projection(conditioning)
+        a, b = ops.split(h, 2, axis=-1)
+        return x + a * ops.sigmoid(b)
+
+    def compute_output_shape(self, x_shape, **_):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "residual_units": self.residual_units,
+            "kernel_size": self.kernel_size,
+            "second_kernel_size": self.second_kernel_size,
+            "dropout": self.dropout.rate,
+        }

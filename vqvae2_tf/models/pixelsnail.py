@@ -1,0 +1,343 @@
+"""Stage 2: the PixelSNAIL-style autoregressive prior of one level."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from vqvae2_tf.layers import CausalAttention
+from vqvae2_tf.layers import CausalConv2D
+from vqvae2_tf.layers import ConditioningStack
+from vqvae2_tf.layers import GatedResidual
+from vqvae2_tf.layers import Upsampler
+
+
+@keras.saving.register_keras_serializable("vqvae2_tf")
+class PixelSNAIL(keras.Model):
+    """Autoregressive prior over one level's code map (supplement A.2).
+
+    Codes are predicted in raster order from the codes before them, the class
+    label if there is one, and the codes of all coarser levels. A strictly
+    causal convolution embeds the map; gated residual layers follow, with
+    causal attention after every `attention_every` of them; a stack of 1x1
+    gated layers ends in the logits. Coarser codes go through the conditioning
+    stack and reach every gated layer, as does the class.
+
+    Args:
+        map_size: `(H, W)` of the code map.
+        num_codes: K, of this level and the coarser ones.
+        hidden_units: Width of the features, and of attention.
+        residual_units: Inner width of the gated layers.
+        num_layers: Number of gated layers.
+        attention_every: Causal attention after every so many gated layers; 0
+            for none. (5 in the paper's top prior, 20 in its middle one.)
+        num_heads: Heads of the attention.
+        kernel_size: Size of the causal convolutions, odd.
+        second_kernel_size: Size of the second convolution of the gated
+            layers: 1, or `kernel_size` as in PixelSNAIL.
+        dropout: Rate in the gated layers and on the attention logits.
+        num_output_layers: Number of 1x1 gated layers at the end.
+        num_classes: Number of labels; 0 for an unconditional prior.
+        coarser_map_sizes: `(H, W)` of each coarser level, coarsest first.
+        num_conditioning_blocks: Blocks of the conditioning stack.
+        conditioning_units: Width of the conditioning stack.
+
+    Call arguments:
+        codes: `[B, H, W]` int32 in [0, K).
+        labels: `[B]` int32 in [0, num_classes), if there are classes.
+        coarser: List of `[B, h, w]` int32, coarsest first, one for each of
+            `coarser_map_sizes`.
+        training: Whether dropout and batch statistics are active.
+
+    Returns:
+        Logits `[B, H, W, K]` float32. Those at a position depend on no code at
+        or after it.
+
+    Raises:
+        ValueError: If an argument is out of range, or labels or coarser codes
+            are missing or unexpected.
+    """
+
+    def __init__(
+        self,
+        map_size,
+        num_codes,
+        hidden_units=512,
+        residual_units=2048,
+        num_layers=20,
+        attention_every=5,
+        num_heads=8,
+        kernel_size=5,
+        second_kernel_size=1,
+        dropout=0.1,
+        num_output_layers=0,
+        num_classes=0,
+        coarser_map_sizes=(),
+        num_conditioning_blocks=20,
+        conditioning_units=1024,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.map_size = tuple(map_size)
+        self.coarser_map_sizes = [tuple(size) for size in coarser_map_sizes]
+        self.num_codes = num_codes
+        self.num_classes = num_classes
+        self.hidden_units = hidden_units
+        self._config = {
+            "map_size": self.map_size,
+            "num_codes": num_codes,
+            "hidden_units": hidden_units,
+            "residual_units": residual_units,
+            "num_layers": num_layers,
+            "attention_every": attention_every,
+            "num_heads": num_heads,
+            "kernel_size": kernel_size,
+            "second_kernel_size": second_kernel_size,
+            "dropout": dropout,
+            "num_output_layers": num_output_layers,
+            "num_classes": num_classes,
+            "coarser_map_sizes": self.coarser_map_sizes,
+            "num_conditioning_blocks": num_conditioning_blocks,
+            "conditioning_units": conditioning_units,
+        }
+        self.conditioning_units = conditioning_units
+        policy = self.dtype_policy
+
+        self.code_embedding = keras.layers.Embedding(
+            num_codes, hidden_units, dtype=policy
+        )
+        self.first_conv = CausalConv2D(
+            hidden_units, kernel_size, strict=True, dtype=policy
+        )
+        # Blocks of gated layers; attention and a gated layer that merges it
+        # close each block but an unfinished last one.
+        block_size = attention_every or num_layers
+        self.blocks = []
+        self.attentions = []
+        self.merges = []
+        for start in range(0, num_layers, block_size):
+            layers = min(block_size, num_layers - start)
+            self.blocks.append(
+                [
+                    GatedResidual(
+                        residual_units,
+                        kernel_size,
+                        second_kernel_size,
+                        dropout,
+                        dtype=policy,
+                    )
+                    for _ in range(layers)
+                ]
+            )
+            if attention_every and layers == block_size:
+                self.attentions.append(
+                    CausalAttention(
+                        hidden_units, num_heads, dropout, dtype=policy
+                    )
+                )
+                self.merges.append(
+                    GatedResidual(
+                        residual_units, 1, dropout=dropout, dtype=policy
+                    )
+                )
+        self.output_layers = [
+            GatedResidual(residual_units, 1, dropout=dropout, dtype=policy)
+            for _ in range(num_output_layers)
+        ]
+        self.logits = keras.layers.Dense(num_codes, dtype=policy)
+        if num_classes:
+            self.class_embedding = keras.layers.Embedding(
+                num_classes, hidden_units, dtype=policy
+            )
+        if self.coarser_map_sizes:
+            self.coarser_embeddings = [
+                keras.layers.Embedding(num_codes, hidden_units, dtype=policy)
+                for _ in self.coarser_map_sizes
+            ]
+            self.conditioning_stack = ConditioningStack(
+                conditioning_units, num_conditioning_blocks, dtype=policy
+            )
+            self.conditioning_upsampler = Upsampler(
+                self._upsampling_factor(),
+                hidden_units,
+                conditioning_units,
+                dtype=policy,
+            )
+
+    def _upsampling_factor(self):
+        height, width = self.map_size
+        above_height, above_width = self.coarser_map_sizes[-1]
+        factor = height // above_height
+        if (above_height * factor, above_width * factor) != self.map_size:
+            raise ValueError(
+                "`map_size` must be a whole multiple of the last of "
+                "`coarser_map_sizes`. Received: "
+                f"map_size={self.map_size}, "
+                f"coarser_map_sizes={self.coarser_map_sizes}"
+            )
+        return factor
+
+    def build(self, codes_shape=None):
+        height, width = self.map_size
+        features = (None, height, width, self.hidden_units)
+        self.code_embedding.build((None, height, width))
+        self.first_conv.build(features)
+        optional = {}
+        if self.num_classes:
+            self.class_embedding.build((None,))
+            optional["class_embedding_shape"] = (None, self.hidden_units)
+        if self.coarser_map_sizes:
+            above = self.coarser_map_sizes[-1]
+            for embedding, size in zip(
+                self.coarser_embeddings, self.coarser_map_sizes, strict=True
+            ):
+                embedding.build((None, *size))
+            count = len(self.coarser_map_sizes)
+            self.conditioning_stack.build(
+                (None, *above, count * self.hidden_units)
+            )
+            self.conditioning_upsampler.build(
+                (None, *above, self.conditioning_units)
+            )
+            optional["conditioning_shape"] = features
+        for block in self.blocks:
+            for layer in block:
+                layer.build(features, **optional)
+        queries = (None, height, width, self.hidden_units + 2)
+        memory = (None, height, width, 2 * self.hidden_units + 2)
+        for attention, merge in zip(self.attentions, self.merges, strict=True):
+            attention.build(queries, memory)
+            merge.build(features, auxiliary_shape=features, **optional)
+        for layer in self.output_layers:
+            layer.build(features, **optional)
+        self.logits.build(features)
+
+    def _coordinates(self, like):
+        """`[B, H, W, 2]`: (i - H/2) / H and (j - W/2) / W."""
+        height, width = self.map_size
+        rows = (np.arange(height, dtype="float32") - height / 2) / height
+        columns = (np.arange(width, dtype="float32") - width / 2) / width
+        grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+        shape = (ops.shape(like)[0], height, width, 2)
+        return ops.cast(ops.broadcast_to(grid[None], shape), like.dtype)
+
+    def _check(self, labels, coarser):
+        if (labels is not None) != bool(self.num_classes):
+            raise ValueError(
+                "`labels` are expected exactly if the prior has classes. "
+                f"Received: labels={labels}, num_classes={self.num_classes}"
+            )
+        if len(coarser) != len(self.coarser_map_sizes):
+            raise ValueError(
+                "`coarser` must hold one code map for each of "
+                f"{self.coarser_map_sizes}. Received: {len(coarser)}"
+            )
+
+    def conditioning(self, labels=None, coarser=(), training=False):
+        """What every gated layer is told; the same for all positions' codes.
+
+        Args:
+            labels: As in the call.
+            coarser: As in the call.
+            training: As in the call.
+
+        Returns:
+            dict of the gated layers' optional call arguments.
+        """
+        self._check(labels, coarser)
+        given = {}
+        if labels is not None:
+            given["class_embedding"] = self.class_embedding(labels)
+        if coarser:
+            height, width = self.coarser_map_sizes[-1]
+            maps = []
+            for embedding, codes, size in zip(
+                self.coarser_embeddings,
+                coarser,
+                self.coarser_map_sizes,
+                strict=True,
+            ):
+                x = embedding(codes)
+                x = ops.repeat(x, height // size[0], axis=1)
+                maps.append(ops.repeat(x, width // size[1], axis=2))
+            x = ops.concatenate(maps, axis=-1)
+            x = self.conditioning_stack(x, training=training)
+            given["conditioning"] = self.conditioning_upsampler(ops.relu(x))
+        return given
+
+    def call(self, codes, labels=None, coarser=(), training=False):
+        given = self.conditioning(labels, coarser, training)
+        given["training"] = training
+        x = self.first_conv(self.code_embedding(codes))
+        coordinates = self._coordinates(x)
+        for i, block in enumerate(self.blocks):
+            block_input = x
+            for layer in block:
+                x = layer(x, **given)
+            if i < len(self.attentions):
+                queries = ops.concatenate([x, coordinates], axis=-1)
+                memory = ops.concatenate([block_input, queries], axis=-1)
+                attended = self.attentions[i](
+                    queries, memory, training=training
+                )
+                x = self.merges[i](x, auxiliary=attended, **given)
+        for layer in self.output_layers:
+            x = layer(x, **given)
+        return ops.cast(self.logits(ops.elu(x)), "float32")
+
+    def loss_and_statistics(self, batch, training=False):
+        """Training loss of a batch, and sums that metrics are made of.
+
+        Args:
+            batch: dict with `codes` (list of `[B, h, w]` int32, coarsest
+                first; levels finer than this prior's are ignored), `label`
+                `[B]` int32, and optionally `weight` `[B]` float32, 0 for
+                padding.
+            training: Whether dropout and batch statistics are active.
+
+        Returns:
+            Tuple of the loss (float32 scalar, nats a code, the batch's mean)
+            and a dict of tensors that may be added over batches and replicas.
+        """
+        level = len(self.coarser_map_sizes)
+        codes = batch["codes"][level]
+        logits = self(
+            codes,
+            labels=batch["label"] if self.num_classes else None,
+            coarser=batch["codes"][:level],
+            training=training,
+        )
+        nll = ops.mean(
+            ops.sparse_categorical_crossentropy(
+                codes, logits, from_logits=True
+            ),
+            axis=(1, 2),
+        )
+        weights = batch.get("weight")
+        if weights is None:
+            weights = ops.ones_like(nll)
+        statistics = {
+            "images": ops.sum(weights),
+            "nll": ops.sum(weights * nll),
+        }
+        return ops.mean(nll), statistics
+
+    def metrics_from_statistics(self, statistics):
+        """Metrics of everything the statistics were added over.
+
+        Args:
+            statistics: Sums of `loss_and_statistics`, as NumPy arrays.
+
+        Returns:
+            dict of floats: `nll` in nats a code, `bits_per_image` of this
+            level.
+        """
+        nll = float(statistics["nll"] / statistics["images"])
+        return {
+            "nll": nll,
+            "bits_per_image": nll * math.prod(self.map_size) / math.log(2),
+        }
+
+    def get_config(self):
+        return {**super().get_config(), **self._config}
