@@ -1,0 +1,41 @@
+# One folder for everything that is installed; `make clean` removes it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint format clean
+
+demo: $(VENV)/installed
+	$(BIN)/python experiments/train.py --flagfile=emoji.flags
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests \
+		-m "any_backend and not large"
+
+test-all: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -q tests -m "large or not large"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests -m any_backend
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Editable, so that experiments/ and tests/ see the checkout's package.
+$(VENV)/installed: setup.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"error: Python 3.11 or newer is needed; name one with PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

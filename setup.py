@@ -1,0 +1,29 @@
+"""Installs vqvae2_tf. The ranges are what the tests were run with."""
+
+import setuptools
+
+# TFDS 4.9.10 imports importlib_resources without asking for it, and
+# TensorFlow 2.21 leaves TensorBoard to the user.
+REQUIREMENTS = [
+    "absl-py>=2.1",
+    "importlib-resources>=6.0",
+    "keras>=3.15,<3.16",
+    "numpy>=1.26",
+    "pillow>=10.1",
+    "tensorboard>=2.19",
+    "tensorflow>=2.20,<2.22",
+    "tensorflow-datasets>=4.9.9,<4.10",
+    "tqdm>=4.66",
+]
+
+setuptools.setup(
+    name="vqvae2_tf",
+    version="0.1.0",
+    description="VQ-VAE-2 in Keras 3 and TensorFlow",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["vqvae2_tf", "vqvae2_tf.*"]),
+    package_data={"vqvae2_tf.data": ["assets/*/*"]},
+    install_requires=REQUIREMENTS,
+    extras_require={"dev": ["jax>=0.7", "pytest>=8", "ruff>=0.11"]},
+)

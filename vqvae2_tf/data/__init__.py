@@ -1,0 +1,1 @@
+"""Pictures in, codes in and out. Imports nothing else of this package."""

@@ -1,0 +1,190 @@
+"""Batches that are a function of (seed, step), so that a run can resume."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from vqvae2_tf.data import augmentation
+
+_SHUFFLE_BUFFER = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A finite set of examples and how one becomes a training example.
+
+    Args:
+        open: Opens the examples, raw and always in the same order, as a
+            `tf.data.Dataset`.
+        count: Number of examples.
+        read: Turns a raw example into a dict of tensors for evaluation.
+        read_for_training: The same for training: also takes a `[2]` int64
+            seed, unlike for every example drawn.
+    """
+
+    open: Callable[[], tf.data.Dataset]
+    count: int
+    read: Callable
+    read_for_training: Callable
+
+
+def picture_examples(source, split, image_size, channels, augment=()):
+    """Examples out of a `PictureSource`.
+
+    Args:
+        source: The source, prepared.
+        split: `train` or `validation`.
+        image_size: `(height, width)`; pictures are scaled to cover it and
+            cropped.
+        channels: 1 or 3.
+        augment: Names of `augmentation.NAMES`, applied in training.
+
+    Returns:
+        `Examples` of dicts with `image` `[*image_size, channels]` float32 in
+        [-1, 1] and `label` int32.
+    """
+
+    def covered(example):
+        image = tf.io.decode_image(
+            example["image"], channels, expand_animations=False
+        )
+        image.set_shape((None, None, channels))
+        image = tf.cast(image, tf.float32) / 255.0
+        return _cover(image, image_size)
+
+    def result(example, image):
+        return {
+            "image": tf.ensure_shape(image, (*image_size, channels)) * 2 - 1,
+            "label": example["label"],
+        }
+
+    def read(example):
+        image = augmentation.center_crop(covered(example), image_size)
+        return result(example, image)
+
+    def read_for_training(example, seed):
+        image = augmentation.augment(
+            covered(example), image_size, augment, seed
+        )
+        return result(example, image)
+
+    return Examples(
+        lambda: source.examples(split),
+        source.num_examples(split),
+        read,
+        read_for_training,
+    )
+
+
+def _cover(image, size):
+    """Scales `[h, w, C]` in [0, 1] to just cover `size`, unless it does."""
+    shape = tf.cast(tf.shape(image)[:2], tf.float64)
+    wanted = tf.constant(size, tf.float64)
+    scale = tf.reduce_max(wanted / shape)
+    new_size = tf.maximum(
+        tf.cast(tf.round(shape * scale), tf.int32), tf.constant(size)
+    )
+
+    def resized():
+        scaled = tf.image.resize(
+            image, new_size, tf.image.ResizeMethod.LANCZOS3, antialias=True
+        )
+        return tf.clip_by_value(scaled, 0.0, 1.0)
+
+    return tf.cond(scale == 1.0, lambda: image, resized)
+
+
+def training_batches(examples, batch_size, seed, start_step=0, context=None):
+    """Endless shuffled batches; batch s is a function of (seed, s).
+
+    Each epoch is shuffled anew. Examples run on over the epochs' borders, so
+    that all batches are full.
+
+    Args:
+        examples: `Examples`.
+        batch_size: Over all hosts and replicas.
+        seed: int.
+        start_step: Number of the first batch.
+        context: `tf.distribute.InputContext`, of which this host takes its
+            share of every batch; None for one host.
+
+    Returns:
+        `tf.data.Dataset` of batched `examples.read_for_training`.
+    """
+    first = start_step * batch_size
+    start_epoch, skipped = divmod(first, examples.count)
+
+    def shuffled(epoch):
+        # Of this function's graph alone: the order must not depend on the
+        # process's global seed, which `shuffle` mixes in.
+        tf.random.set_seed(1)
+        return examples.open().shuffle(
+            min(examples.count, _SHUFFLE_BUFFER),
+            seed=epoch * 1_000_003 + seed,
+            reshuffle_each_iteration=False,
+        )
+
+    # Read raw and in order up to here, so that skipping costs no decoding.
+    dataset = tf.data.Dataset.range(start_epoch, tf.int64.max)
+    dataset = dataset.flat_map(shuffled).skip(skipped)
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start=first), dataset)
+    dataset, local_batch_size = _share(dataset, batch_size, context)
+
+    def read(position, example):
+        example_seed = tf.stack([tf.cast(seed, tf.int64), position])
+        return examples.read_for_training(example, example_seed)
+
+    dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(local_batch_size, drop_remainder=True)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(examples, batch_size, context=None):
+    """All examples once, in order, in full batches.
+
+    The last batch is filled up with examples of `weight` 0.
+
+    Args:
+        examples: `Examples`.
+        batch_size: Over all hosts and replicas.
+        context: As for `training_batches`.
+
+    Returns:
+        `tf.data.Dataset` of batched `examples.read`, with `weight` `[B]`
+        float32 beside it.
+    """
+    dataset = examples.open()
+    padding = -examples.count % batch_size
+    weighted = dataset.map(lambda example: (example, 1.0))
+    if padding:
+        filling = dataset.take(1).repeat(padding)
+        weighted = weighted.concatenate(
+            filling.map(lambda example: (example, 0.0))
+        )
+    weighted, local_batch_size = _share(weighted, batch_size, context)
+
+    def read(example, weight):
+        return {**examples.read(example), "weight": weight}
+
+    weighted = weighted.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    weighted = weighted.batch(local_batch_size, drop_remainder=True)
+    return weighted.prefetch(tf.data.AUTOTUNE)
+
+
+def num_evaluation_batches(examples, batch_size):
+    """Number of batches of `evaluation_batches`."""
+    return math.ceil(examples.count / batch_size)
+
+
+def _share(dataset, batch_size, context):
+    if context is None:
+        return dataset, batch_size
+    hosts = context.num_input_pipelines
+    return (
+        dataset.shard(hosts, context.input_pipeline_id),
+        context.get_per_replica_batch_size(batch_size)
+        * context.num_replicas_in_sync
+        // hosts,
+    )

@@ -1,0 +1,56 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import errno
+import os
+
+import tensorflow as tf
+
+
+class UserError(ValueError):
+    """A mistake of the user's, told in one sentence without a stack trace."""
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Writes a file under a temporary name and renames it at the end.
+
+    Args:
+        path: Where the file is to be; local, or what `tf.io.gfile` reads.
+
+    Yields:
+        The temporary path, in the same folder and with the same ending. If the
+        block fails the temporary file is removed and `path` is as it was.
+    """
+    folder, name = os.path.split(path)
+    tf.io.gfile.makedirs(folder or ".")
+    temporary = os.path.join(folder, f".writing-{os.getpid()}-{name}")
+    try:
+        yield temporary
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
+
+
+def write_text(path, text):
+    """Writes a text file whole or not at all."""
+    with (
+        replacing(path) as temporary,
+        tf.io.gfile.GFile(temporary, "w") as file,
+    ):
+        file.write(text)
+
+
+def is_disk_full(error):
+    """Whether an exception, or one that caused it, says the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        ):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

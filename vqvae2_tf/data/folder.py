@@ -1,0 +1,173 @@
+"""A folder of the user's own pictures as a data set."""
+
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from vqvae2_tf.data import decoding
+from vqvae2_tf.data.files import UserError
+
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+class FolderConfig(tfds.core.BuilderConfig):
+    """What is made of which folder.
+
+    The name holds a hash of the folder's listing, so that a folder whose files
+    changed is prepared anew.
+
+    Args:
+        folder: Path of the folder. Its subfolders are the classes, if it has
+            pictures in two or more of them and none beside them.
+        image_size: `(height, width)` that pictures are scaled to cover.
+        channels: 1 or 3.
+        validation_share: Share of the pictures held out for validation.
+
+    Raises:
+        UserError: If there is no such folder, or there are fewer than two
+            pictures in it.
+    """
+
+    def __init__(self, folder, image_size, channels, validation_share):
+        folder = folder.rstrip("/")
+        if not tf.io.gfile.isdir(folder):
+            raise UserError(
+                f"--dataset=folder:{folder}: there is no such folder."
+            )
+        self.folder = folder
+        self.image_size = tuple(image_size)
+        self.channels = channels
+        self.validation_share = validation_share
+        self.paths = _list_pictures(folder)
+        if len(self.paths) < 2:
+            raise UserError(
+                f"--dataset=folder:{folder}: expected two or more pictures "
+                f"({', '.join(decoding.ENDINGS)}) in it or its subfolders, "
+                f"found {len(self.paths)}."
+            )
+        subfolders = {path.partition("/")[0] for path in self.paths}
+        is_flat = any("/" not in path for path in self.paths)
+        self.classes = (
+            [] if is_flat or len(subfolders) < 2 else sorted(subfolders)
+        )
+        description = [self.image_size, channels, validation_share]
+        for path in self.paths:
+            status = tf.io.gfile.stat(os.path.join(folder, path))
+            description.append((path, status.length, status.mtime_nsec))
+        digest = hashlib.sha256(repr(description).encode()).hexdigest()
+        name = os.path.basename(folder) or "root"
+        super().__init__(name=f"{name}-{digest[:16]}")
+
+    def split_paths(self):
+        """Paths of each split, by a hash of the files' beginnings.
+
+        Copies of a picture under two names fall to the same split, and a
+        picture stays in its split when others come or go.
+        """
+        ranked = sorted((self._rank(path), path) for path in self.paths)
+        count = len(ranked)
+        held_out = min(max(round(self.validation_share * count), 1), count - 1)
+        last_held_out = ranked[held_out - 1][0]
+        splits = {"train": [], "validation": []}
+        for rank, path in ranked:
+            split = "validation" if rank <= last_held_out else "train"
+            splits[split].append(path)
+        if not splits["train"]:
+            raise UserError(
+                f"--dataset=folder:{self.folder}: all pictures in it are the "
+                "same, so that none is left to train on."
+            )
+        return splits
+
+    def _rank(self, path):
+        with tf.io.gfile.GFile(os.path.join(self.folder, path), "rb") as file:
+            return hashlib.sha256(file.read(65536)).hexdigest()
+
+
+class Folder(tfds.core.GeneratorBasedBuilder):
+    """Pictures of a folder, decoded, scaled and checked once.
+
+    Splits `train` and `validation`. Examples have `image` `[H, W, C]` uint8
+    that just covers the configured size, `label` (0 without classes) and
+    `path` relative to the folder.
+
+    Preparing it raises `UserError` that names the pictures that cannot be
+    decoded, if there are any.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        config = self.builder_config
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"Pictures of {config.folder}.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(None, None, config.channels),
+                        encoding_format="png",
+                    ),
+                    "label": tfds.features.ClassLabel(
+                        names=config.classes or ["all"]
+                    ),
+                    "path": tfds.features.Text(),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {
+            split: self._generate_examples(paths)
+            for split, paths in self.builder_config.split_paths().items()
+        }
+
+    def _generate_examples(self, paths):
+        config = self.builder_config
+        broken = []
+        for path in paths:
+            try:
+                with tf.io.gfile.GFile(
+                    os.path.join(config.folder, path), "rb"
+                ) as file:
+                    picture = decoding.decode_picture(
+                        file.read(), config.channels
+                    )
+            except _BROKEN:
+                broken.append(path)
+                continue
+            pixels = np.asarray(decoding.cover(picture, config.image_size))
+            yield (
+                path,
+                {
+                    "image": pixels.reshape(
+                        (*pixels.shape[:2], config.channels)
+                    ),
+                    "label": path.partition("/")[0] if config.classes else 0,
+                    "path": path,
+                },
+            )
+        if broken:
+            more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+            raise UserError(
+                f"--dataset=folder:{config.folder}: cannot decode "
+                f"{', '.join(broken[:5])}{more}; mend or remove what is named "
+                "and start again."
+            )
+
+
+def _list_pictures(folder):
+    paths = []
+    for parent, _, names in tf.io.gfile.walk(folder):
+        for name in names:
+            if name.startswith(".") or not name.lower().endswith(
+                decoding.ENDINGS
+            ):
+                continue
+            path = os.path.join(parent, name)
+            paths.append(path[len(folder) :].lstrip("/"))
+    return sorted(paths)

@@ -1,0 +1,67 @@
+"""Grids of pictures as PNG files."""
+
+import numpy as np
+from PIL import Image
+from PIL import ImageDraw
+from PIL import ImageFont
+
+from vqvae2_tf.data.files import replacing
+
+_GAP = 2
+_FONT_SIZE = 14
+
+
+def to_uint8(images):
+    """Pictures for the screen.
+
+    Args:
+        images: `[..., H, W, C]` float in [-1, 1]; clipped.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    images = np.clip(np.asarray(images, "float32"), -1.0, 1.0)
+    return np.round((images + 1.0) * 127.5).astype("uint8")
+
+
+def save_grid(path, rows, titles=None):
+    """Writes rows of pictures as one PNG.
+
+    Args:
+        path: Of the PNG.
+        rows: List of `[n, H, W, C]` float in [-1, 1], all of one size.
+        titles: Optional names of the rows, written to the left of them.
+    """
+    height, width = rows[0].shape[1:3]
+    font = ImageFont.load_default(_FONT_SIZE)
+    left = 0
+    if titles:
+        left = round(max(font.getlength(title) for title in titles)) + 8
+    across = max(len(row) for row in rows)
+    canvas = Image.new(
+        "RGB",
+        (
+            left + across * (width + _GAP) + _GAP,
+            len(rows) * (height + _GAP) + _GAP,
+        ),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    for i, row in enumerate(rows):
+        top = _GAP + i * (height + _GAP)
+        if titles:
+            draw.text(
+                (4, top + height / 2),
+                titles[i],
+                fill="black",
+                font=font,
+                anchor="lm",
+            )
+        for j, pixels in enumerate(to_uint8(row)):
+            if pixels.shape[-1] == 1:
+                pixels = pixels[..., 0]
+            canvas.paste(
+                Image.fromarray(pixels), (left + _GAP + j * (width + _GAP), top)
+            )
+    with replacing(path) as temporary:
+        canvas.save(temporary, format="PNG")

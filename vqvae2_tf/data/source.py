@@ -1,0 +1,193 @@
+"""Where pictures come from: any TFDS data set, or a folder."""
+
+import dataclasses
+import difflib
+import os
+import pathlib
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from vqvae2_tf.data import emoji64
+from vqvae2_tf.data import ffhq
+from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import is_disk_full
+from vqvae2_tf.data.folder import Folder
+from vqvae2_tf.data.folder import FolderConfig
+
+FOLDER_PREFIX = "folder:"
+_OWN_BUILDERS = {"emoji64": emoji64.Emoji64, "ffhq": ffhq.Ffhq}
+_VALIDATION_NAMES = ("validation", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureSource:
+    """A data set of pictures, split in two.
+
+    Args:
+        builder: The TFDS builder.
+        validation_share: Share of `train` that is held out, from its end, if
+            the data set has no split for it.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    validation_share: float
+
+    @property
+    def class_names(self):
+        """Names of the classes; empty if there are fewer than two."""
+        # FeaturesDict has no `get`.
+        label = dict(self.builder.info.features.items()).get("label")
+        if not isinstance(label, tfds.features.ClassLabel):
+            return []
+        names = [label.int2str(i) for i in range(label.num_classes or 0)]
+        return names if len(names) > 1 else []
+
+    @property
+    def data_root(self):
+        """The folder that TFDS keeps its data sets in."""
+        parts = pathlib.Path(self.builder.data_dir).parts
+        depth = len(parts) - 1 - parts[::-1].index(self.builder.name)
+        return os.path.join(*parts[:depth])
+
+    @property
+    def is_prepared(self):
+        """Whether the pictures are on this machine in TFDS's form."""
+        return self.builder.is_prepared()
+
+    def prepare(self):
+        """Downloads and prepares the data set if that is not done yet.
+
+        Raises:
+            UserError: If it cannot be had; says where it was looked for.
+        """
+        if self.is_prepared:
+            return
+        name = self.builder.name
+        if isinstance(self.builder, ffhq.Ffhq):
+            self._check_manual_files()
+        try:
+            self.builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False
+                )
+            )
+        except UserError:
+            raise
+        except Exception as error:
+            if is_disk_full(error):
+                raise
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"--dataset={name} is not in {self.data_root} "
+                f"(--data_dir) and could not be prepared: {reason}"
+            ) from error
+
+    def _check_manual_files(self):
+        folder = os.path.join(
+            self.data_root, "downloads", "manual", ffhq.PNG_FOLDER
+        )
+        missing = ffhq.missing_files(folder)
+        if len(missing) == ffhq.NUM_PICTURES:
+            raise UserError(
+                f"--dataset=ffhq: found neither the prepared data set in "
+                f"{self.data_root} (--data_dir) nor its pictures in "
+                f"{folder}; get the folder {ffhq.PNG_FOLDER} of "
+                f"{self.builder.info.homepage} and put it there."
+            )
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise UserError(
+                f"--dataset=ffhq: {folder} lacks {', '.join(missing[:5])}"
+                f"{more}."
+            )
+
+    def _split_instruction(self, split):
+        splits = self.builder.info.splits
+        for name in _VALIDATION_NAMES:
+            if name in splits:
+                return "train" if split == "train" else name
+        total = splits["train"].num_examples
+        kept = total - min(
+            max(round(self.validation_share * total), 1), total - 1
+        )
+        return f"train[:{kept}]" if split == "train" else f"train[{kept}:]"
+
+    def num_examples(self, split):
+        """Number of pictures in a split, `train` or `validation`."""
+        instruction = self._split_instruction(split)
+        return self.builder.info.splits[instruction].num_examples
+
+    def examples(self, split):
+        """The pictures of a split, always in the same order, undecoded.
+
+        Args:
+            split: `train` or `validation`.
+
+        Returns:
+            `tf.data.Dataset` of dicts with `image` (an encoded picture,
+            scalar string) and `label` (int32, 0 without classes).
+        """
+        dataset = self.builder.as_dataset(
+            split=self._split_instruction(split),
+            shuffle_files=False,
+            decoders={"image": tfds.decode.SkipDecoding()},
+        )
+        has_classes = bool(self.class_names)
+
+        def select(example):
+            label = example["label"] if has_classes else 0
+            return {
+                "image": example["image"],
+                "label": tf.cast(label, tf.int32),
+            }
+
+        return dataset.map(select, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def open_source(
+    dataset, data_dir=None, image_size=(256, 256), channels=3,
+    validation_share=0.1,
+):  # fmt: skip
+    """Finds a data set by its name, without reading any picture.
+
+    Args:
+        dataset: A TFDS name (`emoji64` and `ffhq` are this package's own), or
+            `folder:PATH`.
+        data_dir: Where TFDS keeps prepared data; its own default if None.
+        image_size: `(height, width)`, what a folder's pictures are scaled to
+            cover.
+        channels: 1 or 3, likewise.
+        validation_share: Share held out where there is no validation split.
+
+    Returns:
+        A `PictureSource`.
+
+    Raises:
+        UserError: If there is no such data set or folder.
+    """
+    if dataset.startswith(FOLDER_PREFIX):
+        config = FolderConfig(
+            dataset.removeprefix(FOLDER_PREFIX),
+            image_size,
+            channels,
+            validation_share,
+        )
+        builder = Folder(config=config, data_dir=data_dir)
+        return PictureSource(builder, validation_share)
+    if dataset in _OWN_BUILDERS:
+        builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
+        return PictureSource(builder, validation_share)
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        known = {*_OWN_BUILDERS, *tfds.list_builders()}
+        close = difflib.get_close_matches(dataset, sorted(known), 3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise UserError(
+            f"--dataset={dataset} is neither a TFDS data set nor "
+            f"folder:PATH.{hint}"
+        ) from error
+    if builder.info.features is None or "image" not in builder.info.features:
+        raise UserError(f"--dataset={dataset} has no feature named image.")
+    return PictureSource(builder, validation_share)

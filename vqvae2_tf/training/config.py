@@ -1,0 +1,316 @@
+"""The flags of a run, checked and resolved before any work starts."""
+
+import json
+import os
+import types
+from collections.abc import Callable
+
+import tensorflow as tf
+from absl import flags
+
+from vqvae2_tf.data import augmentation
+from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import write_text
+from vqvae2_tf.models import latent_map_sizes
+from vqvae2_tf.models import level_names
+from vqvae2_tf.training.strategy import STRATEGIES
+
+CONFIG_FILE = "config.json"
+PRIOR_SCHEDULES = ("constant", "cosine", "paper")
+
+# How a run is carried out, not what comes of it: these may differ when a run
+# is gone on with.
+_CONDUCT = ("data_dir", "run_dir", "strategy", "overwrite", "dry_run")
+
+# Name, default, lowest value, highest value, help. The default's type is the
+# flag's.
+_NUMBERS = [
+    ("seed", 0, 0, 2**31 - 1, "Seed of everything."),
+    ("channels", 3, 1, 3, "Of the pictures: 1 (grey) or 3 (colour)."),
+    (
+        "validation_share",
+        0.1,
+        1e-6,
+        0.9,
+        "Share held out if the data set has no split for that.",
+    ),
+    ("steps_per_loop", 100, 1, None, "Steps in one compiled call."),
+    (
+        "validate_every",
+        1000,
+        1,
+        None,
+        "Steps between validations, and between checkpoints.",
+    ),
+    ("hidden_units", 128, 2, None, "Width of encoders and decoders."),
+    ("residual_units", 64, 1, None, "Inner width of residual stacks."),
+    ("residual_layers", 2, 0, None, "Layers of a residual stack."),
+    ("num_codes", 512, 2, 65536, "K, codes of each level."),
+    ("code_dim", 64, 1, None, "D, width of a code."),
+    ("commitment_cost", 0.25, 0.0, None, "Beta of equation 2."),
+    ("ema_decay", 0.99, 0.0, 0.999999, "Of the codebooks."),
+    (
+        "restart_after",
+        0,
+        0,
+        None,
+        "Unused steps after which a code is drawn anew; 0: never.",
+    ),
+    ("batch_size", 128, 1, None, "Of stage 1, over all devices."),
+    ("steps", 2_207_444, 1, None, "Training steps of stage 1."),
+    ("learning_rate", 2e-4, 0.0, None, "Of stage 1's Adam."),
+    ("polyak_decay", 0.9999, 0.0, 0.9999999, "Of stage 1's weights."),
+    (
+        "code_passes",
+        1,
+        1,
+        None,
+        "Passes over the training pictures when codes are extracted; the "
+        "second and later ones are augmented.",
+    ),
+    ("samples_per_class", 8, 1, None, "Pictures in a row of samples.png."),
+]
+
+# The same for flags that take one value, or one a level.
+_LEVEL_NUMBERS = [
+    ("prior_hidden_units", [512], 1, None, "width"),
+    ("prior_residual_units", [2048, 1024], 1, None, "inner width"),
+    ("prior_layers", [20], 1, None, "gated layers"),
+    ("prior_attention_every", [5, 0], 0, None, "layers an attention; 0: none"),
+    ("prior_heads", [8], 1, None, "attention heads"),
+    ("prior_kernel_size", [5], 3, None, "of the causal convolutions, odd"),
+    ("prior_second_kernel_size", [1], 1, None, "of gated layers' second one"),
+    ("prior_dropout", [0.1], 0.0, 0.99, "dropout rate"),
+    ("prior_output_layers", [20, 0], 0, None, "1x1 gated layers at the end"),
+    ("prior_conditioning_blocks", [20], 0, None, "of the conditioning stack"),
+    ("prior_conditioning_units", [1024], 4, None, "its width"),
+    ("prior_batch_size", [1024, 512], 1, None, "over all devices"),
+    ("prior_steps", [1_600_000, 754_000], 1, None, "training steps"),
+    (
+        "prior_learning_rate",
+        [0.18],
+        0.0,
+        None,
+        "the peak, or c of the paper's schedule",
+    ),
+    ("prior_polyak_decay", [0.9999], 0.0, 0.9999999, "of the weights"),
+    ("temperature", [1.0], 1e-3, 100.0, "of sampling"),
+]
+
+
+def define_flags():
+    """Defines the flags of a run. Defaults are the paper's for ImageNet."""
+    string = flags.DEFINE_string
+    string("dataset", None, "A TFDS name, emoji64, ffhq, or folder:PATH.")
+    string("data_dir", None, "Where TFDS keeps its data sets.")
+    string("run_dir", None, "Folder that everything is written to.")
+    flags.DEFINE_boolean("overwrite", False, "Start afresh in --run_dir.")
+    flags.DEFINE_boolean("dry_run", False, "Print what would run, and stop.")
+    flags.DEFINE_enum("strategy", "auto", STRATEGIES, "Devices to use.")
+    flags.DEFINE_list(
+        "image_size", "256", "Pixels: one number, or height,width."
+    )
+    flags.DEFINE_list(
+        "strides",
+        "4,2",
+        "Factors from the pixels to the bottom map, to the next coarser, ...",
+    )
+    flags.DEFINE_list(
+        "augment", [], f"In training: of {', '.join(augmentation.NAMES)}."
+    )
+    flags.DEFINE_enum(
+        "schedule", "constant", ("constant", "cosine"), "Of learning_rate."
+    )
+    flags.DEFINE_enum(
+        "prior_schedule", "paper", PRIOR_SCHEDULES, "Of prior_learning_rate."
+    )
+    flags.DEFINE_boolean(
+        "class_conditional", True, "Priors are told the class, if any."
+    )
+    for name, default, low, high, text in _NUMBERS:
+        define = (
+            flags.DEFINE_integer
+            if isinstance(default, int)
+            else flags.DEFINE_float
+        )
+        define(name, default, text, lower_bound=low, upper_bound=high)
+    for name, default, _, _, text in _LEVEL_NUMBERS:
+        flags.DEFINE_list(
+            name,
+            [str(value) for value in default],
+            f"One value, or one a level, coarsest first: {text}.",
+        )
+
+
+def resolve(values):
+    """Checks the flags' values and makes a run's configuration of them.
+
+    Args:
+        values: Function of a flag's name to its value.
+
+    Returns:
+        `types.SimpleNamespace` with one entry a flag. `image_size` is
+        `(height, width)`, per-level flags are lists, coarsest first, and
+        `level_names` and `map_sizes` are there too.
+
+    Raises:
+        UserError: Naming the flag, what was expected and what was received.
+    """
+    config = types.SimpleNamespace()
+    for name in ("dataset", "run_dir"):
+        if not values(name):
+            raise UserError(f"--{name} must be given.")
+    for name in (
+        "dataset",
+        "data_dir",
+        "run_dir",
+        "strategy",
+        "overwrite",
+        "dry_run",
+        "augment",
+        "schedule",
+        "prior_schedule",
+        "class_conditional",
+        *(row[0] for row in _NUMBERS),
+    ):
+        setattr(config, name, values(name))
+
+    size = _numbers("image_size", values("image_size"), int, 1, None)
+    if len(size) > 2:
+        raise UserError(
+            "--image_size: expected one number, or height,width. Received: "
+            f"{','.join(map(str, size))}"
+        )
+    config.image_size = (size[0], size[-1])
+    config.strides = _numbers("strides", values("strides"), int, 2, None)
+    try:
+        config.map_sizes = latent_map_sizes(config.image_size, config.strides)
+    except ValueError as error:
+        raise UserError(f"--image_size, --strides: {error}") from error
+    for stride in config.strides:
+        if stride & (stride - 1):
+            raise UserError(
+                f"--strides: expected powers of two. Received: {stride}"
+            )
+    config.level_names = level_names(len(config.strides))
+
+    if config.channels == 2:
+        raise UserError("--channels: expected 1 or 3. Received: 2")
+    for name in config.augment:
+        if name not in augmentation.NAMES:
+            raise UserError(
+                f"--augment: expected of {', '.join(augmentation.NAMES)}. "
+                f"Received: {name}"
+            )
+        if config.channels == 1 and name in augmentation.NEEDS_COLOUR:
+            raise UserError(f"--augment={name} needs --channels=3.")
+    for name, default, low, high, _ in _LEVEL_NUMBERS:
+        numbers = _numbers(name, values(name), type(default[0]), low, high)
+        setattr(config, name, _one_a_level(name, numbers, config.level_names))
+    _check_priors(config)
+    return config
+
+
+def _numbers(flag, texts, kind: Callable, low, high):
+    expected = "a whole number" if kind is int else "a number"
+    expected += f", at least {low}" + (f", at most {high}" if high else "")
+    numbers = []
+    for text in texts:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not low <= number or (high and number > high):
+            raise UserError(
+                f"--{flag}: expected {expected}. Received: {text!r}"
+            )
+        numbers.append(number)
+    if not numbers:
+        raise UserError(f"--{flag}: expected {expected}. Received nothing.")
+    return numbers
+
+
+def _one_a_level(flag, numbers, names):
+    if len(numbers) == 1:
+        return numbers * len(names)
+    if len(numbers) != len(names):
+        raise UserError(
+            f"--{flag}: expected one value, or one for each of "
+            f"{', '.join(names)}. Received: {','.join(map(str, numbers))}"
+        )
+    return numbers
+
+
+def _check_priors(config):
+    for level, name in enumerate(config.level_names):
+        for flag in ("prior_kernel_size", "prior_second_kernel_size"):
+            if getattr(config, flag)[level] % 2 == 0:
+                raise UserError(
+                    f"--{flag}: expected an odd number for {name}. Received: "
+                    f"{getattr(config, flag)[level]}"
+                )
+        heads = config.prior_heads[level]
+        width = config.prior_hidden_units[level]
+        if config.prior_attention_every[level] and width % heads:
+            raise UserError(
+                f"--prior_heads: expected a divisor of --prior_hidden_units "
+                f"({width}) for {name}. Received: {heads}"
+            )
+
+
+def printable(config):
+    """The configuration as JSON text, one flag a line."""
+    lines = [
+        f"  {json.dumps(name)}: {json.dumps(value)}"
+        for name, value in sorted(vars(config).items())
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def claim_run_dir(config):
+    """Makes the run's folder, or checks that it is of this very run.
+
+    With `--overwrite` what an earlier run wrote is removed first.
+
+    Raises:
+        UserError: If the folder holds a run of other flags, or other files.
+    """
+    path = os.path.join(config.run_dir, CONFIG_FILE)
+    if tf.io.gfile.exists(path):
+        if config.overwrite:
+            tf.io.gfile.rmtree(config.run_dir)
+        else:
+            _check_same(config, path)
+            return
+    elif tf.io.gfile.exists(config.run_dir) and (
+        not tf.io.gfile.isdir(config.run_dir)
+        or tf.io.gfile.listdir(config.run_dir)
+    ):
+        raise UserError(
+            f"--run_dir={config.run_dir} is neither an empty folder nor one "
+            f"of an earlier run (it has no {CONFIG_FILE})."
+        )
+    write_text(path, printable(config))
+
+
+def _check_same(config, path):
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            earlier = json.load(file)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path} is damaged; remove it with its folder, or give "
+                "another --run_dir."
+            ) from error
+    now = json.loads(printable(config))
+    differing = [
+        f"--{name} ({earlier.get(name)!r} then, {now.get(name)!r} now)"
+        for name in sorted({*earlier, *now})
+        if name not in _CONDUCT and earlier.get(name) != now.get(name)
+    ]
+    if differing:
+        raise UserError(
+            f"--run_dir={config.run_dir} was made with other flags: "
+            f"{', '.join(differing)}. Give another --run_dir, or --overwrite "
+            "to start afresh."
+        )

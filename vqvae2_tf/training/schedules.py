@@ -1,0 +1,55 @@
+"""Learning rates."""
+
+import keras
+from keras import ops
+
+WARM_UP_STEPS = 16_000
+
+
+@keras.saving.register_keras_serializable("vqvae2_tf")
+class PriorSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The priors' learning rate (VQ-VAE-2, supplement A.2).
+
+    At step s, counted from 1, `scale * hidden_units**-0.5 *
+    min(s**-0.35, s * 16000**-1.5)`. The branches cross at step 46,908.
+
+    Args:
+        scale: c; 0.18 for ImageNet, 0.324 for FFHQ's top and middle priors.
+        hidden_units: Width of the prior.
+    """
+
+    def __init__(self, scale, hidden_units):
+        super().__init__()
+        self.scale = scale
+        self.hidden_units = hidden_units
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32") + 1.0
+        warm_up = step * WARM_UP_STEPS**-1.5
+        return (
+            self.scale
+            * self.hidden_units**-0.5
+            * ops.minimum(step**-0.35, warm_up)
+        )
+
+    def get_config(self):
+        return {"scale": self.scale, "hidden_units": self.hidden_units}
+
+
+def cosine_schedule(learning_rate, steps):
+    """Linear warm-up over 2 % of the steps, then half a cosine down to 0.
+
+    Args:
+        learning_rate: The peak.
+        steps: Length of the run.
+
+    Returns:
+        `keras.optimizers.schedules.CosineDecay`.
+    """
+    warm_up = max(steps // 50, 1)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(steps - warm_up, 1),
+        warmup_target=learning_rate,
+        warmup_steps=warm_up,
+    )
