@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo smoke test test-all lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/python experiments/train.py --flagfile=emoji.flags
+
+# The pipeline at the smallest size, from the start each time.
+smoke: $(VENV)/installed
+	$(BIN)/python experiments/train.py --flagfile=smoke.flags --overwrite
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q tests

@@ -43,14 +43,16 @@ def write_text(path, text):
 
 
 def is_disk_full(error):
-    """Whether an exception, or one that caused it, says the disk is full."""
+    """Whether an exception, or one that caused it, says the disk is full.
+
+    Full, over its quota, or at the largest size that a file may have.
+    """
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-        ):
+        if isinstance(error, OSError) and error.errno in codes:
             return True
-        if "No space left on device" in str(error):
+        # TensorFlow's errors have the words and not the number.
+        if any(os.strerror(code) in str(error) for code in codes):
             return True
         error = error.__cause__ or error.__context__
     return False

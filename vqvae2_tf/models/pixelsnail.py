@@ -79,6 +79,12 @@ class PixelSNAIL(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if num_layers < 1 or attention_every < 0:
+            raise ValueError(
+                "`num_layers` must be at least 1 and `attention_every` not "
+                f"negative. Received: num_layers={num_layers}, "
+                f"attention_every={attention_every}"
+            )
         self.map_size = tuple(map_size)
         self.coarser_map_sizes = [tuple(size) for size in coarser_map_sizes]
         self.num_codes = num_codes
@@ -166,10 +172,15 @@ class PixelSNAIL(keras.Model):
             )
 
     def _upsampling_factor(self):
-        height, width = self.map_size
-        above_height, above_width = self.coarser_map_sizes[-1]
-        factor = height // above_height
-        if (above_height * factor, above_width * factor) != self.map_size:
+        above = self.coarser_map_sizes[-1]
+        for size in self.coarser_map_sizes:
+            if above[0] % size[0] or above[1] % size[1]:
+                raise ValueError(
+                    "The last of `coarser_map_sizes` must be a multiple of "
+                    f"each of them. Received: {self.coarser_map_sizes}"
+                )
+        factor = self.map_size[0] // above[0]
+        if (above[0] * factor, above[1] * factor) != self.map_size:
             raise ValueError(
                 "`map_size` must be a whole multiple of the last of "
                 "`coarser_map_sizes`. Received: "
@@ -228,10 +239,11 @@ class PixelSNAIL(keras.Model):
                 "`labels` are expected exactly if the prior has classes. "
                 f"Received: labels={labels}, num_classes={self.num_classes}"
             )
-        if len(coarser) != len(self.coarser_map_sizes):
+        sizes = [tuple(codes.shape[1:]) for codes in coarser]
+        if sizes != self.coarser_map_sizes:
             raise ValueError(
-                "`coarser` must hold one code map for each of "
-                f"{self.coarser_map_sizes}. Received: {len(coarser)}"
+                "`coarser` must hold one code map for each of the sizes "
+                f"{self.coarser_map_sizes}. Received: {sizes}"
             )
 
     def conditioning(self, labels=None, coarser=(), training=False):
@@ -267,6 +279,11 @@ class PixelSNAIL(keras.Model):
         return given
 
     def call(self, codes, labels=None, coarser=(), training=False):
+        if tuple(codes.shape[1:]) != self.map_size:
+            raise ValueError(
+                f"`codes` must have the map size {self.map_size}. Received: "
+                f"shape {tuple(codes.shape)}"
+            )
         given = self.conditioning(labels, coarser, training)
         given["training"] = training
         x = self.first_conv(self.code_embedding(codes))

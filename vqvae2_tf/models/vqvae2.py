@@ -45,6 +45,10 @@ class VQVAE2(keras.Model):
         dict with `reconstruction` (the images' shape, float32, not clipped),
         `codes` (list of `[B, h, w]` int32 in [0, K)), `commitment_loss`
         (float32 scalar, summed over levels).
+
+    Raises:
+        ValueError: If an argument is out of range or the strides do not
+            divide the pictures' size.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class VQVAE2(keras.Model):
     ):
         super().__init__(**kwargs)
         self.strides = tuple(strides)
+        if not self.strides:
+            raise ValueError("`strides` must hold one factor a level.")
         self._config = {
             "strides": self.strides,
             "hidden_units": hidden_units,
@@ -135,6 +141,9 @@ class VQVAE2(keras.Model):
 
     def _quantize(self, images, training):
         """Each level's quantizer output, coarsest first."""
+        height, width = images.shape[1:3]
+        if height and width:
+            self.map_sizes((height, width))  # Raises if strides don't divide.
         features = [images]
         for encoder in self.encoders[::-1]:
             features.insert(0, encoder(features[0]))
@@ -229,7 +238,6 @@ class VQVAE2(keras.Model):
             "images": ops.sum(weights),
             # A difference of 2 on the [-1, 1] scale is 1 on the [0, 1] scale.
             "squared_error": ops.sum(weights * errors) / 4.0,
-            "commitment_loss": outputs["commitment_loss"] * ops.sum(weights),
         }
         for name, codes in zip(self.level_names, outputs["codes"], strict=True):
             per_code = ops.broadcast_to(
@@ -250,17 +258,11 @@ class VQVAE2(keras.Model):
 
         Returns:
             dict of floats: `mse` and `psnr` (dB) on the [0, 1] pixel scale,
-            `commitment_loss`, and `<level>_usage` in [0, 1] and
-            `<level>_perplexity` in [1, K] for each level.
+            and for each level `<level>_usage` in [0, 1] and
+            `<level>_perplexity` in [1, K].
         """
         mse = float(statistics["squared_error"] / statistics["images"])
-        metrics = {
-            "mse": mse,
-            "psnr": measures.psnr(mse),
-            "commitment_loss": float(
-                statistics["commitment_loss"] / statistics["images"]
-            ),
-        }
+        metrics = {"mse": mse, "psnr": measures.psnr(mse)}
         for name in self.level_names:
             counts = statistics[f"{name}_code_counts"]
             metrics[f"{name}_usage"] = measures.codebook_usage(counts)

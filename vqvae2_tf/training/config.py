@@ -16,7 +16,7 @@ from vqvae2_tf.models import level_names
 from vqvae2_tf.training.strategy import STRATEGIES
 
 CONFIG_FILE = "config.json"
-PRIOR_SCHEDULES = ("constant", "cosine", "paper")
+SCHEDULES = ("constant", "cosine", "paper")
 
 # How a run is carried out, not what comes of it: these may differ when a run
 # is gone on with.
@@ -98,48 +98,59 @@ _LEVEL_NUMBERS = [
 ]
 
 
-def define_flags():
-    """Defines the flags of a run. Defaults are the paper's for ImageNet."""
-    string = flags.DEFINE_string
-    string("dataset", None, "A TFDS name, emoji64, ffhq, or folder:PATH.")
-    string("data_dir", None, "Where TFDS keeps its data sets.")
-    string("run_dir", None, "Folder that everything is written to.")
-    flags.DEFINE_boolean("overwrite", False, "Start afresh in --run_dir.")
-    flags.DEFINE_boolean("dry_run", False, "Print what would run, and stop.")
-    flags.DEFINE_enum("strategy", "auto", STRATEGIES, "Devices to use.")
-    flags.DEFINE_list(
-        "image_size", "256", "Pixels: one number, or height,width."
+def define_flags(flag_values=flags.FLAGS):
+    """Defines the flags of a run. Defaults are the paper's for ImageNet.
+
+    Args:
+        flag_values: Where they are defined.
+    """
+
+    def define(kind, name, default, *rest, **bounds):
+        # Constructor names are absl's: DEFINE_string, DEFINE_list, ...
+        getattr(flags, f"DEFINE_{kind}")(
+            name, default, *rest, flag_values=flag_values, **bounds
+        )
+
+    define(
+        "string",
+        "dataset",
+        None,
+        "A TFDS name, emoji64, ffhq, or folder:PATH.",
     )
-    flags.DEFINE_list(
+    define("string", "data_dir", None, "Where TFDS keeps its data sets.")
+    define("string", "run_dir", None, "Folder that everything is written to.")
+    define("boolean", "overwrite", False, "Start afresh in --run_dir.")
+    define("boolean", "dry_run", False, "Print what would run, and stop.")
+    define("enum", "strategy", "auto", STRATEGIES, "Devices to use.")
+    define("list", "image_size", "256", "Pixels: a number, or height,width.")
+    define(
+        "list",
         "strides",
         "4,2",
         "Factors from the pixels to the bottom map, to the next coarser, ...",
     )
-    flags.DEFINE_list(
-        "augment", [], f"In training: of {', '.join(augmentation.NAMES)}."
+    define(
+        "list",
+        "augment",
+        [],
+        f"In training: of {', '.join(augmentation.NAMES)}.",
     )
-    flags.DEFINE_enum(
-        "schedule", "constant", ("constant", "cosine"), "Of learning_rate."
+    define("enum", "schedule", "constant", SCHEDULES[:2], "Of learning_rate.")
+    define(
+        "enum", "prior_schedule", "paper", SCHEDULES, "Of prior_learning_rate."
     )
-    flags.DEFINE_enum(
-        "prior_schedule", "paper", PRIOR_SCHEDULES, "Of prior_learning_rate."
-    )
-    flags.DEFINE_boolean(
-        "class_conditional", True, "Priors are told the class, if any."
+    define(
+        "boolean",
+        "class_conditional",
+        True,
+        "Priors are told the class, if any.",
     )
     for name, default, low, high, text in _NUMBERS:
-        define = (
-            flags.DEFINE_integer
-            if isinstance(default, int)
-            else flags.DEFINE_float
-        )
-        define(name, default, text, lower_bound=low, upper_bound=high)
+        kind = "integer" if isinstance(default, int) else "float"
+        define(kind, name, default, text, lower_bound=low, upper_bound=high)
     for name, default, _, _, text in _LEVEL_NUMBERS:
-        flags.DEFINE_list(
-            name,
-            [str(value) for value in default],
-            f"One value, or one a level, coarsest first: {text}.",
-        )
+        text = f"One value, or one a level, coarsest first: {text}."
+        define("list", name, [str(value) for value in default], text)
 
 
 def resolve(values):

@@ -74,7 +74,9 @@ def fit(model, train, validation, plan, folder, strategy, title):
         optimizer.build(model.trainable_variables)
         polyak = PolyakAverage(model.trainable_variables, plan.polyak_decay)
     checkpoint = tf.train.Checkpoint(
-        model=model, optimizer=optimizer, polyak=polyak
+        model=variables_of([model]),
+        optimizer=variables_of([optimizer]),
+        polyak=polyak,
     )
     manager = tf.train.CheckpointManager(
         checkpoint, os.path.join(folder, "checkpoints"), max_to_keep=2
@@ -116,7 +118,7 @@ def fit(model, train, validation, plan, folder, strategy, title):
                     "learning rate."
                 )
             metrics = model.metrics_from_statistics(_to_numpy(statistics))
-            rate = float(optimizer.learning_rate)
+            rate = float(tf.convert_to_tensor(optimizer.learning_rate))
             scalars = {"loss": loss, "learning_rate": rate, **metrics}
             _write_scalars(writer, "train", scalars, step)
             progress.update(count)
@@ -178,6 +180,22 @@ class Evaluation:
                 else {k: total[k] + statistics[k] for k in total}
             )
         return self._model.metrics_from_statistics(total)
+
+
+def variables_of(trackables):
+    """A `tf.Module` that holds all variables of Keras models and optimizers.
+
+    TensorFlow follows a Keras model's attributes but not its lists of layers,
+    so that a checkpoint of the model itself silently lacks most of it.
+
+    Args:
+        trackables: Models or optimizers, built.
+    """
+    module = tf.Module()
+    module.values = [
+        variable.value for item in trackables for variable in item.variables
+    ]
+    return module
 
 
 def _make_train_function(model, optimizer, polyak, strategy):

@@ -1,0 +1,353 @@
+"""What the tests share: gradients, compilation and NumPy convolutions."""
+
+import contextlib
+import inspect
+import json
+from unittest import mock
+
+import keras
+import numpy as np
+
+BACKEND = keras.backend.backend()
+
+
+def normal(*shape, seed=0):
+    """Standard normal float32 array."""
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def integers(high, *shape, seed=0):
+    """int32 array, uniform in [0, high)."""
+    return (
+        np.random.default_rng(seed).integers(high, size=shape).astype("int32")
+    )
+
+
+def array(tensor):
+    """NumPy array of a tensor."""
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def arrays(variables):
+    """NumPy copies of variables."""
+    return [array(v).copy() for v in variables]
+
+
+@contextlib.contextmanager
+def zero_initializers():
+    """Kernels and embeddings start at zero: for values that do not matter.
+
+    JAX compiles the true initializers anew for each shape.
+    """
+
+    def zeros(initializer, shape, dtype=None):
+        return keras.ops.zeros(shape, dtype)
+
+    with (
+        mock.patch.object(
+            keras.initializers.VarianceScaling, "__call__", zeros
+        ),
+        mock.patch.object(keras.initializers.RandomUniform, "__call__", zeros),
+    ):
+        yield
+
+
+def build(layer, *inputs, seed=0, scale=0.3, **kwargs):
+    """Builds a layer by a symbolic call; every weight, biases too, is random.
+
+    Moving averages of a quantizer keep their initial values.
+    """
+
+    def symbol(x):
+        if hasattr(x, "shape"):
+            return keras.KerasTensor(x.shape, dtype=x.dtype)
+        return x
+
+    with zero_initializers():
+        layer(
+            *keras.tree.map_structure(symbol, inputs),
+            **keras.tree.map_structure(symbol, kwargs),
+        )
+    rng = np.random.default_rng(seed)
+    for variable in layer.weights:
+        value = scale * rng.normal(size=variable.shape)
+        if variable.name == "moving_variance":
+            value = 0.5 + value**2
+        if variable.trainable or variable.name.startswith("moving"):
+            variable.assign(value.astype("float32"))
+    return layer
+
+
+def run(function, *args):
+    """Calls a function that leaves no variable changed.
+
+    JAX compiles each operation of an eager call, which takes longer than to
+    compile them together.
+    """
+    if BACKEND == "jax":
+        import jax
+
+        def pure(*args):
+            with keras.StatelessScope():
+                return function(*args)
+
+        return jax.jit(pure)(*args)
+    return function(*args)
+
+
+def gradient(function, x):
+    """Gradient of a scalar function at `x`; drops updates of variables."""
+    if BACKEND == "jax":
+        import jax
+
+        def pure(x):
+            with keras.StatelessScope():
+                return function(x)
+
+        return array(jax.jit(jax.grad(pure))(x))
+    import tensorflow as tf
+
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return array(
+        tape.gradient(y, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    )
+
+
+def weight_gradients(function, variables):
+    """Gradients of `function()` with respect to variables."""
+    variables = list(variables)
+    if BACKEND == "jax":
+        import jax
+
+        def pure(values):
+            pairs = zip(variables, values, strict=True)
+            with keras.StatelessScope(state_mapping=list(pairs)):
+                return function()
+
+        return arrays(jax.jit(jax.grad(pure))([v.value for v in variables]))
+    import tensorflow as tf
+
+    values = [v.value for v in variables]
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        y = function()
+    return arrays(
+        tape.gradient(
+            y, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+    )
+
+
+def compiled(function, layer):
+    """`function`, compiled; it may update the variables of `layer`."""
+    if BACKEND == "jax":
+        import jax
+
+        variables = layer.variables
+
+        @jax.jit
+        def pure(values, *args):
+            pairs = zip(variables, values, strict=True)
+            with keras.StatelessScope(state_mapping=list(pairs)) as scope:
+                outputs = function(*args)
+            return outputs, [scope.get_current_value(v) for v in variables]
+
+        def run(*args):
+            outputs, values = pure([v.value for v in variables], *args)
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            return outputs
+
+        return run
+    import tensorflow as tf
+
+    graph = tf.function(function)
+
+    def run(*args):
+        return graph(*keras.tree.map_structure(tf.convert_to_tensor, args))
+
+    return run
+
+
+def assert_close(actual, expected, rtol=1e-5, atol=1e-5):
+    """Compares structures of tensors or arrays."""
+    keras.tree.assert_same_structure(actual, expected)
+    for a, e in zip(
+        keras.tree.flatten(actual), keras.tree.flatten(expected), strict=True
+    ):
+        a = array(keras.ops.cast(a, "float32"))
+        e = array(keras.ops.cast(e, "float32"))
+        np.testing.assert_allclose(a, e, rtol=rtol, atol=atol)
+
+
+def jacobian_pattern(function, x):
+    """Which positions of a map a function's output depends on.
+
+    Args:
+        function: `[B, H, W, C]` to `[B, H, W, F]`, each example on its own.
+        x: `[H, W, C]`.
+
+    Returns:
+        `[H * W, H * W]` bool, output positions by input positions: where the
+        gradient is not exactly zero.
+    """
+    height, width, _ = x.shape
+    positions = height * width
+    # Example p asks for the gradient of the output at position p.
+    asked = np.eye(positions, dtype="float32").reshape(
+        positions, height, width, 1
+    )
+
+    def total(x):
+        y = function(x)
+        return keras.ops.sum(y * asked * normal(y.shape[-1], seed=1))
+
+    tiled = np.repeat(x[None], positions, axis=0)
+    found = gradient(total, tiled).reshape(positions, positions, -1)
+    assert np.all(np.isfinite(found))
+    return np.any(found != 0, axis=-1)
+
+
+def causal_pattern(height, width, kernel_size, strict=False):
+    """`jacobian_pattern` that a causal convolution must have."""
+    r = kernel_size // 2
+    pattern = np.zeros((height, width, height, width), bool)
+    for i, j, k, m in np.ndindex(pattern.shape):
+        above = i - r <= k < i and abs(j - m) <= r
+        left = k == i and j - r <= m < j
+        here = (k, m) == (i, j) and not strict
+        pattern[i, j, k, m] = above or left or here
+    return pattern.reshape(height * width, height * width)
+
+
+def conv2d(x, conv, stride=1):
+    """NumPy convolution with a Keras layer's weights, padding "same"."""
+    kernel, bias = arrays(conv.weights)
+    return dense_conv2d(x, kernel, stride) + bias
+
+
+def dense_conv2d(x, kernel, stride=1):
+    """NumPy convolution with a kernel `[h, w, in, out]`, padding "same"."""
+    height, width, channels, filters = kernel.shape
+    rows, columns = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    row_pad = max((rows - 1) * stride + height - x.shape[1], 0)
+    column_pad = max((columns - 1) * stride + width - x.shape[2], 0)
+    x = np.pad(
+        x,
+        [
+            (0, 0),
+            (row_pad // 2, row_pad - row_pad // 2),
+            (column_pad // 2, column_pad - column_pad // 2),
+            (0, 0),
+        ],
+    )
+    y = np.zeros((len(x), rows, columns, filters))
+    for a, b in np.ndindex(height, width):
+        window = x[:, a:, b:][:, ::stride, ::stride][:, :rows, :columns]
+        y += window @ kernel[a, b]
+    return y
+
+
+def conv2d_transpose(x, conv):
+    """NumPy transposed convolution of stride 2 with a Keras layer's weights."""
+    kernel, bias = arrays(conv.weights)
+    size, _, filters, _ = kernel.shape
+    batch, rows, columns, _ = x.shape
+    y = np.zeros((batch, 2 * rows + size - 2, 2 * columns + size - 2, filters))
+    for a, b in np.ndindex(size, size):
+        y[:, a : a + 2 * rows : 2, b : b + 2 * columns : 2] += (
+            x @ kernel[a, b].T
+        )
+    crop = (size - 2) // 2
+    return y[:, crop : crop + 2 * rows, crop : crop + 2 * columns] + bias
+
+
+def relu(x):
+    """NumPy ReLU."""
+    return np.maximum(x, 0)
+
+
+def elu(x):
+    """NumPy ELU."""
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+
+def sigmoid(x):
+    """NumPy logistic function."""
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x):
+    """NumPy softmax over the last axis."""
+    shares = np.exp(x - x.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def check_config_round_trip(layer_class, arguments, *inputs, **kwargs):
+    """A layer made of its own JSON config is the same layer.
+
+    Args:
+        layer_class: Class of the layer.
+        arguments: Every constructor argument, with values that are not the
+            defaults.
+        *inputs: What the layer is called on.
+        **kwargs: Further call arguments.
+    """
+    parameters = inspect.signature(layer_class).parameters
+    assert set(parameters) - {"kwargs"} == set(arguments)
+    layer = layer_class(**arguments, name="given_name")
+    serialized = json.dumps(keras.saving.serialize_keras_object(layer))
+    clone = keras.saving.deserialize_keras_object(json.loads(serialized))
+    assert type(clone) is layer_class
+    assert clone.name == "given_name"
+    config = clone.get_config()
+    for name, value in arguments.items():
+        assert json.dumps(config[name]) == json.dumps(value)
+        assert value != parameters[name].default, f"{name} is the default"
+    build(layer, *inputs, **kwargs)
+    build(clone, *inputs, **kwargs)
+    clone.set_weights(layer.get_weights())
+    expected, actual = (
+        run(lambda *args, one=one: one(*args, **kwargs), *inputs)
+        for one in (layer, clone)
+    )
+    assert_close(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+def check_compiled(layer, *inputs, **kwargs):
+    """A compiled layer gives what it gives eagerly."""
+    build(layer, *inputs, **kwargs)
+    expected = layer(*inputs, **kwargs)
+    function = compiled(lambda *args: layer(*args, **kwargs), layer)
+    assert_close(function(*inputs), expected)
+
+
+def check_bfloat16(make, *inputs, tolerance=0.05, **kwargs):
+    """A layer under mixed_bfloat16 is close to the one in float32.
+
+    Args:
+        make: Makes the layer, given `dtype`.
+        *inputs: What the layer is called on.
+        tolerance: Largest error, as a share of the largest output.
+        **kwargs: Further call arguments.
+    """
+    layer, low = (
+        build(make(dtype=dtype), *inputs, **kwargs)
+        for dtype in ("float32", "mixed_bfloat16")
+    )
+    assert all(v.dtype == "float32" for v in low.weights)
+    low.set_weights(layer.get_weights())
+    expected, actual = (
+        run(lambda *args, one=one: one(*args, **kwargs), *inputs)
+        for one in (layer, low)
+    )
+    assert keras.backend.standardize_dtype(actual.dtype) == "bfloat16"
+    expected = array(expected)
+    actual = array(keras.ops.cast(actual, "float32"))
+    assert np.max(np.abs(actual - expected)) < tolerance * np.max(
+        np.abs(expected)
+    )
+    assert not np.array_equal(actual, expected)

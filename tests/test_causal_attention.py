@@ -1,0 +1,152 @@
+"""Tests of `CausalAttention`."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from test_case import array
+from test_case import build
+from test_case import check_bfloat16
+from test_case import check_compiled
+from test_case import check_config_round_trip
+from test_case import jacobian_pattern
+from test_case import normal
+from test_case import run
+from test_case import softmax
+
+from vqvae2_tf.layers import CausalAttention
+
+pytestmark = pytest.mark.any_backend
+
+QUERIES = normal(2, 3, 5, 4)
+MEMORY = normal(2, 3, 5, 6, seed=1)
+
+
+def built(*args, **kwargs):
+    return build(CausalAttention(*args, **kwargs), QUERIES, MEMORY, scale=0.6)
+
+
+def numpy_attention(layer, queries, memory):
+    """One position and head at a time."""
+    q, k, v = (
+        x.reshape(2, 15, -1) @ array(dense.kernel) + array(dense.bias)
+        for x, dense in [
+            (queries, layer.query_projection),
+            (memory, layer.key_projection),
+            (memory, layer.value_projection),
+        ]
+    )
+    size = layer.units // layer.num_heads
+    y = np.zeros((2, 15, layer.units))
+    for b, p, head in np.ndindex(2, 15, layer.num_heads):
+        part = slice(head * size, (head + 1) * size)
+        earlier = slice(0, p + 1)
+        logits = k[b, earlier, part] @ q[b, p, part] / np.sqrt(size)
+        y[b, p, part] = softmax(logits) @ v[b, earlier, part]
+    return y.reshape(2, 3, 5, layer.units)
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "query_block"), [(1, 256), (4, 256), (2, 4), (2, 15), (2, 1)]
+)
+def test_equals_numpy_whatever_the_query_block(num_heads, query_block):
+    layer = built(8, num_heads, query_block=query_block)
+    np.testing.assert_allclose(
+        run(layer, QUERIES, MEMORY),
+        numpy_attention(layer, QUERIES, MEMORY),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("query_block", [4, 256])
+def test_attends_to_itself_and_all_earlier_positions(query_block):
+    layer = built(8, 2, query_block=query_block)
+    queries = np.repeat(QUERIES[:1], 15, axis=0)
+    memory = np.repeat(MEMORY[:1], 15, axis=0)
+    np.testing.assert_array_equal(
+        jacobian_pattern(lambda m: layer(queries, m), MEMORY[0]),
+        np.tri(15, dtype=bool),
+    )
+    # The first one's single key has weight one, whatever the query.
+    np.testing.assert_array_equal(
+        jacobian_pattern(lambda q: layer(q, memory), QUERIES[0])[1:],
+        np.eye(15, dtype=bool)[1:],
+    )
+
+
+def test_first_position_attends_to_itself_only():
+    layer = built(8, 2)
+    values = run(layer.value_projection, MEMORY)
+    np.testing.assert_allclose(
+        run(layer, QUERIES, MEMORY)[:, 0, 0], values[:, 0, 0], rtol=1e-5
+    )
+
+
+def test_dropout_acts_on_the_logits_in_training_only():
+    layer = built(8, 2, dropout=0.9)
+    np.testing.assert_allclose(
+        run(layer, QUERIES, MEMORY),
+        numpy_attention(layer, QUERIES, MEMORY),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    y = array(layer(QUERIES, MEMORY, training=True))
+    assert not np.allclose(y, run(layer, QUERIES, MEMORY))
+    # With all values equal, no dropout on the weights or values can hide.
+    same = np.ones_like(MEMORY)
+    np.testing.assert_allclose(
+        layer(QUERIES, same, training=True),
+        np.broadcast_to(run(layer.value_projection, same), (2, 3, 5, 8)),
+        rtol=1e-4,
+    )
+
+
+def test_dropout_lets_no_later_position_in():
+    layer = built(8, 2, dropout=0.5)
+    later = MEMORY.copy()
+    later[:, 2] += 5.0
+    outputs = []
+    for memory in (MEMORY, later):
+        # The same dropout both times.
+        state = layer.dropout.seed_generator.state
+        state.assign(np.array([1, 0], "uint32"))
+        outputs.append(array(layer(QUERIES, memory, training=True)))
+    first, second = outputs
+    np.testing.assert_array_equal(first[:, :2], second[:, :2])
+    assert np.all(first[:, 2] != second[:, 2])
+
+
+def test_heads_must_divide_units():
+    with pytest.raises(ValueError, match="num_heads=3, units=8"):
+        CausalAttention(8, 3)
+
+
+def test_config_round_trip():
+    arguments = {
+        "units": 8,
+        "num_heads": 2,
+        "dropout": 0.5,
+        "query_block": 4,
+    }
+    check_config_round_trip(CausalAttention, arguments, QUERIES, MEMORY)
+
+
+def test_compiled_equals_eager():
+    check_compiled(CausalAttention(8, 2, query_block=4), QUERIES, MEMORY)
+
+
+def test_bfloat16_is_close():
+    check_bfloat16(
+        lambda **policy: CausalAttention(8, 2, **policy), QUERIES, MEMORY
+    )
+
+
+def test_softmax_is_float32_under_bfloat16():
+    # 0.01 at a thousand positions: in bfloat16 the sum would be off.
+    layer = CausalAttention(1, 1, dtype="mixed_bfloat16", query_block=2048)
+    x = keras.ops.zeros((1, 1, 1500, 1), dtype="bfloat16")
+    layer.build(x.shape, x.shape)
+    layer.value_projection.bias.assign([1.0])
+    y = array(ops.cast(run(layer, x, x), "float32"))
+    np.testing.assert_allclose(y, 1.0, rtol=0.01)

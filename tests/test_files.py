@@ -1,0 +1,39 @@
+"""Files are whole or not there."""
+
+import errno
+
+import pytest
+import tensorflow as tf
+
+from vqvae2_tf.data.files import is_disk_full
+from vqvae2_tf.data.files import replacing
+from vqvae2_tf.data.files import write_text
+
+
+def test_a_failed_write_keeps_what_was_there(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(str(path), "old")
+
+    def fail():
+        with replacing(str(path)) as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write("new")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_recognised_behind_other_errors():
+    full = OSError(errno.ENOSPC, "No space left on device")
+    wrapped = RuntimeError("could not save")
+    wrapped.__cause__ = full
+    by_words = tf.errors.ResourceExhaustedError(
+        None, None, "x.tempstate; No space left on device"
+    )
+    assert is_disk_full(full)
+    assert is_disk_full(wrapped)
+    assert is_disk_full(by_words)
+    assert not is_disk_full(OSError(errno.ENOENT, "No such file"))

@@ -1,0 +1,90 @@
+"""Imports point one way, and networks need no TensorFlow."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "vqvae2_tf"
+
+# What each part may import of this package, besides itself.
+ALLOWED = {
+    "layers": set(),
+    "models": {"layers"},
+    "sampling": {"layers", "models"},
+    "data": set(),
+    "export": {"layers", "models", "sampling"},
+    "training": {"layers", "models", "sampling", "data", "export"},
+}
+WITHOUT_TENSORFLOW = ("layers", "models", "sampling")
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def sources():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    allowed = set() if part == "__init__" else ALLOWED[part] | {part}
+    for name in imported_modules(path):
+        top, *rest = name.split(".")
+        assert top not in ("experiments", "tools", "tests"), name
+        if top == "vqvae2_tf":
+            assert rest[0] in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sources() if part_of(path) in WITHOUT_TENSORFLOW],
+    ids=lambda path: path.stem,
+)
+def test_networks_use_tensorflow_in_one_file_only(path):
+    uses = any(
+        name.split(".")[0].startswith("tensorflow")
+        for name in imported_modules(path)
+    )
+    assert uses == (path.name == "replicas.py")
+
+
+def test_networks_run_where_tensorflow_is_not_installed():
+    program = """
+import sys
+sys.modules["tensorflow"] = None
+import numpy as np
+from vqvae2_tf.models import VQVAE2, PixelSNAIL
+from vqvae2_tf.sampling import sample_levels
+model = VQVAE2(strides=(2, 2), hidden_units=4, residual_units=2, num_codes=5,
+               code_dim=3)
+model(np.zeros((1, 8, 12, 3), "float32"), training=True)
+priors = [
+    PixelSNAIL((2, 3), 5, 4, 4, 2, 1, 2, num_classes=2),
+    PixelSNAIL((4, 6), 5, 4, 4, 1, 0, num_classes=2,
+               coarser_map_sizes=[(2, 3)], num_conditioning_blocks=2,
+               conditioning_units=4),
+]
+pictures = model.decode(sample_levels(priors, labels=[0, 1]))
+assert pictures.shape == (2, 8, 12, 3)
+assert not any(name.startswith("tensorflow.") for name in sys.modules)
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True
+    )

@@ -1,0 +1,166 @@
+"""The training loop: resume, evaluation, and replicas as one device."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_case import array
+from tests.test_case import normal
+from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.training.loop import Evaluation
+from vqvae2_tf.training.loop import Plan
+from vqvae2_tf.training.loop import TrainingDivergedError
+from vqvae2_tf.training.loop import fit
+
+
+def pictures(count, seed=0):
+    images = np.tanh(normal(count, 1, 1, 3, seed=seed))
+    images = np.broadcast_to(images, (count, 8, 8, 3))
+
+    def read(image):
+        return {"image": image}
+
+    return Examples(
+        lambda: tf.data.Dataset.from_tensor_slices(images),
+        count,
+        read,
+        lambda image, seed: read(image),
+    )
+
+
+def make_model(strategy):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = VQVAE2(
+            strides=(2, 2),
+            hidden_units=4,
+            residual_units=2,
+            num_residual_layers=1,
+            num_codes=6,
+            code_dim=3,
+            restart_after=2,
+            seed=0,
+        )
+        model.build()
+    return model
+
+
+def plan(steps, **changes):
+    return Plan(
+        **{
+            "steps": steps,
+            "batch_size": 4,
+            "learning_rate": 1e-2,
+            "polyak_decay": 0.9,
+            "seed": 0,
+            "steps_per_call": 3,
+            "validate_every": 2,
+            **changes,
+        }
+    )
+
+
+def train(folder, steps, **changes):
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    model = make_model(strategy)
+    metrics = fit(
+        model,
+        pictures(10),
+        pictures(6, seed=1),
+        plan(steps, **changes),
+        str(folder),
+        strategy,
+        "test",
+    )
+    return [array(v) for v in model.variables], metrics
+
+
+def test_training_four_steps_is_two_stop_and_two_more(tmp_path):
+    whole, whole_metrics = train(tmp_path / "whole", 4)
+    train(tmp_path / "parts", 2)
+    # Other draws in between, as in another process.
+    np.asarray(keras.random.normal((3,)))
+    parts, parts_metrics = train(tmp_path / "parts", 4)
+    assert whole_metrics == parts_metrics
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_steps_in_a_call_do_not_change_the_result(tmp_path):
+    one, _ = train(tmp_path / "one", 4, steps_per_call=1)
+    four, _ = train(tmp_path / "four", 4, steps_per_call=4, validate_every=4)
+    for a, b in zip(one, four, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_lowers_the_loss_and_logs(tmp_path):
+    _, early = train(tmp_path / "early", 1)
+    _, late = train(tmp_path / "late", 60, validate_every=60)
+    assert late["mse"] < 0.9 * early["mse"]
+    assert list((tmp_path / "late" / "logs").glob("events*"))
+
+
+def test_evaluation_is_that_of_all_examples_at_once():
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    model = make_model(strategy)
+    examples = pictures(6)
+    images = np.stack([x.numpy() for x in examples.open()])
+    metrics = Evaluation(model, examples, 4, strategy)()
+    restored = array(model(images)["reconstruction"])
+    assert metrics["mse"] == pytest.approx(
+        np.mean((restored - images) ** 2) / 4, rel=1e-5
+    )
+
+
+def test_a_diverging_loss_stops_with_its_step(tmp_path):
+    with pytest.raises(TrainingDivergedError, match="step"):
+        train(tmp_path, 20, learning_rate=1e20, steps_per_call=1)
+
+
+REPLICAS = """
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+from tests import test_loop
+from tests.test_case import array
+from vqvae2_tf.training.loop import fit
+import sys
+
+results = []
+for number, strategy in enumerate([
+    tf.distribute.OneDeviceStrategy("CPU:0"),
+    tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+]):
+    model = test_loop.make_model(strategy)
+    metrics = fit(
+        model, test_loop.pictures(10), test_loop.pictures(6, seed=1),
+        test_loop.plan(6), f"{sys.argv[1]}/{number}", strategy, "test",
+    )
+    results.append(([array(v) for v in model.variables], metrics))
+(one, one_metrics), (two, two_metrics) = results
+for a, b in zip(one, two, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4)
+for name in one_metrics:
+    np.testing.assert_allclose(one_metrics[name], two_metrics[name], rtol=1e-4)
+"""
+
+
+def test_two_replicas_end_where_one_device_does(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]

@@ -1,0 +1,311 @@
+"""The main script: flagfiles, a whole small run, and its errors."""
+
+import json
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from vqvae2_tf.data.files import UserError
+from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.training import config as configuration
+from vqvae2_tf.training import networks
+
+ROOT = pathlib.Path(__file__).parent.parent
+EXPERIMENTS = ROOT / "experiments"
+
+
+def resolve(*arguments):
+    """The configuration that arguments give, in a fresh set of flags."""
+    values = flags.FlagValues()
+    configuration.define_flags(values)
+    flags.DEFINE_string("flagfile", None, "", flag_values=values)
+    values(["train.py", *arguments])
+    return configuration.resolve(lambda name: values[name].value)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.name
+)
+def test_every_flagfile_parses_and_builds(path):
+    lines = path.read_text().splitlines()
+    arguments = [line for line in lines if line.startswith("--")]
+    config = resolve(*arguments)
+    counts = networks.parameter_counts(config, num_classes=9)
+    assert len(counts) == 1 + len(config.strides)
+    assert path.read_text().startswith("# ")
+
+
+def test_paper_flagfiles_have_the_papers_sizes():
+    def of(name):
+        lines = (EXPERIMENTS / name).read_text().splitlines()
+        return resolve(*[line for line in lines if line.startswith("--")])
+
+    ffhq, imagenet = of("ffhq.flags"), of("imagenet.flags")
+    assert ffhq.map_sizes == [(32, 32), (64, 64), (128, 128)]
+    assert imagenet.map_sizes == [(32, 32), (64, 64)]
+    assert ffhq.prior_dropout == [0.5, 0.3, 0.25]
+    assert ffhq.prior_layers == [20, 20, 10]
+    assert ffhq.prior_learning_rate == [0.324, 0.324, 0.18]
+    assert imagenet.prior_output_layers == [20, 0]
+    assert imagenet.prior_steps == [1_600_000, 754_000]
+    for config in (ffhq, imagenet):
+        assert config.restart_after == 0
+        assert (config.num_codes, config.code_dim) == (512, 64)
+        assert config.learning_rate == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--image_size=30", "image_size.*30x30"),
+        ("--image_size=16,16,3", "image_size"),
+        ("--image_size=big", "image_size.*'big'"),
+        ("--strides=6,2", "powers of two"),
+        ("--strides=", "strides"),
+        ("--channels=2", "channels"),
+        ("--augment=twirl", "augment.*twirl"),
+        ("--prior_layers=1,2,3", "prior_layers.*top, bottom"),
+        ("--prior_dropout=1.5", "prior_dropout.*1.5"),
+        ("--prior_kernel_size=4", "prior_kernel_size.*odd"),
+        ("--prior_heads=7", "prior_heads"),
+        ("--temperature=0", "temperature"),
+        ("--dataset=", "dataset must be given"),
+    ],
+)
+def test_bad_values_are_told_with_their_flag(argument, message):
+    with pytest.raises(UserError, match=message) as caught:
+        resolve("--dataset=emoji64", "--run_dir=x", argument)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "argument", ["--steps=0", "--strategy=many", "--learning_rate=-1"]
+)
+def test_flags_out_of_range_are_told(argument):
+    name = argument.partition("=")[0].lstrip("-")
+    with pytest.raises(flags.IllegalFlagValueError, match=name):
+        resolve(argument)
+
+
+def test_fingerprints_tell_weights_apart():
+    model = VQVAE2((2,), 2, 2, 1, 3, 2)
+    model.build()
+    before = networks.fingerprint(model)
+    assert networks.fingerprint(model) == before
+    variable = model.trainable_variables[-1]
+    variable.assign(variable + 1)
+    assert networks.fingerprint(model) != before
+
+
+def save_pictures(folder, size=(8, 8)):
+    rng = np.random.default_rng(0)
+    for label in ("dark", "light"):
+        (folder / label).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(100, size=(*size, 3)) + 150 * (
+                label == "light"
+            )
+            Image.fromarray(pixels.astype("uint8")).save(
+                folder / label / f"{i}.png"
+            )
+
+
+SMALL = """
+--image_size=8,8
+--strides=2,2
+--hidden_units=4
+--residual_units=2
+--residual_layers=1
+--num_codes=6
+--code_dim=3
+--batch_size=4
+--steps=4
+--learning_rate=1e-3
+--augment=flip
+--code_passes=2
+--validate_every=2
+--steps_per_loop=2
+--prior_hidden_units=4
+--prior_residual_units=4
+--prior_layers=1
+--prior_attention_every=1,0
+--prior_heads=2
+--prior_output_layers=1,0
+--prior_conditioning_blocks=2
+--prior_conditioning_units=4
+--prior_batch_size=4
+--prior_steps=4
+--samples_per_class=2
+"""
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """A finished run over a folder of pictures: its folder and flags."""
+    folder = tmp_path_factory.mktemp("small")
+    save_pictures(folder / "pictures")
+    (folder / "small.flags").write_text(SMALL)
+    result = run_train(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder
+
+
+def run_train(folder, *arguments, **options):
+    return subprocess.run(
+        [
+            sys.executable,
+            ROOT / "experiments" / "train.py",
+            "--flagfile=small.flags",
+            "--dataset=folder:pictures",
+            "--data_dir=tfds",
+            "--run_dir=run",
+            *arguments,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def assert_one_sentence(result, *words):
+    """The run failed and its last line, no stack trace, has the words."""
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), result.stderr
+    for word in words:
+        assert word in last
+
+
+def contents(folder):
+    return {
+        path: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_run_writes_everything(small_run):
+    run = small_run / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {
+        "mse",
+        "psnr",
+        "top_usage",
+        "bottom_perplexity",
+        "top_nll",
+        "bottom_nll",
+        "bits_per_image",
+    } <= metrics.keys()
+    positions = {"top": 4, "bottom": 16}
+    expected = sum(
+        metrics[f"{name}_nll"] * count / np.log(2)
+        for name, count in positions.items()
+    )
+    assert metrics["bits_per_image"] == pytest.approx(expected)
+    samples = Image.open(run / "samples.png")
+    assert samples.height == 2 * (8 + 2) + 2
+    assert Image.open(run / "reconstructions.png").width > 8
+    for name in ("autoencoder", "generator"):
+        assert (run / "saved_models" / name / "saved_model.pb").exists()
+    for name in ("autoencoder", "prior_top", "prior_bottom"):
+        assert list((run / name / "logs").glob("events*"))
+        assert (run / name / "checkpoints" / "checkpoint").exists()
+    assert json.loads((run / "config.json").read_text())["steps"] == 4
+    assert not list(run.rglob(".writing*"))
+
+
+def test_a_finished_run_is_left_as_it_is(small_run):
+    before = contents(small_run / "run")
+    result = run_train(small_run)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert contents(small_run / "run") == before
+
+
+def test_missing_parts_are_made_again_and_are_the_same(small_run):
+    run = small_run / "run"
+    before = contents(run)
+    shutil.rmtree(run / "prior_bottom")
+    (run / "samples.png").unlink()
+    result = run_train(small_run)
+    assert result.returncode == 0, result.stderr[-3000:]
+    after = contents(run)
+    for name in ("samples.png", "metrics.json", "codes/codes.json"):
+        assert after[run / name] == before[run / name]
+
+
+def test_a_run_folder_of_other_flags_is_refused(small_run):
+    before = contents(small_run / "run")
+    result = run_train(small_run, "--num_codes=7")
+    assert_one_sentence(result, "--num_codes (6 then, 7 now)", "--overwrite")
+    assert contents(small_run / "run") == before
+
+
+def test_a_folder_that_is_no_run_is_not_overwritten(small_run):
+    (small_run / "mine").mkdir()
+    (small_run / "mine" / "thesis.txt").write_text("irreplaceable")
+    result = run_train(small_run, "--run_dir=mine", "--overwrite")
+    assert_one_sentence(result, "--run_dir=mine")
+    assert (small_run / "mine" / "thesis.txt").exists()
+
+
+def test_a_broken_picture_is_named_before_any_work(small_run, tmp_path):
+    for name in ("pictures", "small.flags"):
+        (tmp_path / name).symlink_to(small_run / name)
+    shutil.copytree(small_run / "pictures", tmp_path / "broken")
+    (tmp_path / "broken" / "dark" / "bad.jpg").write_bytes(b"no picture")
+    result = run_train(tmp_path, "--dataset=folder:broken")
+    assert_one_sentence(result, "dark/bad.jpg")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_loses_nothing_and_the_run_goes_on(small_run, tmp_path):
+    shutil.copytree(small_run / "tfds", tmp_path / "tfds")
+    (tmp_path / "pictures").symlink_to(small_run / "pictures")
+    shutil.copy(small_run / "small.flags", tmp_path)
+    limit = 24_000
+
+    def limit_file_size():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    result = run_train(tmp_path, preexec_fn=limit_file_size)
+    assert_one_sentence(result, "disk is full")
+    result = run_train(tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    expected = (small_run / "run" / "metrics.json").read_text()
+    assert (tmp_path / "run" / "metrics.json").read_text() == expected
+
+
+def test_a_dry_run_writes_nothing(small_run):
+    result = run_train(small_run, "--dry_run", "--run_dir=dry")
+    assert result.returncode == 0
+    assert "autoencoder: " in result.stdout
+    assert not (small_run / "dry").exists()
+
+
+def test_ffhq_that_is_not_there_is_told_with_where_to_get_it(tmp_path):
+    result = subprocess.run(
+        [
+            sys.executable,
+            "experiments/train.py",
+            "--flagfile=ffhq.flags",
+            f"--data_dir={tmp_path}",
+            f"--run_dir={tmp_path / 'run'}",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_one_sentence(
+        result, "images1024x1024", str(tmp_path), "github.com/NVlabs"
+    )
