@@ -107,8 +107,8 @@ def training_batches(examples, batch_size, seed, start_step=0, context=None):
         batch_size: Over all hosts and replicas.
         seed: int.
         start_step: Number of the first batch.
-        context: `tf.distribute.InputContext`, of which this host takes its
-            share of every batch; None for one host.
+        context: `tf.distribute.InputContext` of this host, which then takes its
+            share of every batch, split for its replicas; None for one device.
 
     Returns:
         `tf.data.Dataset` of batched `examples.read_for_training`.
@@ -130,14 +130,14 @@ def training_batches(examples, batch_size, seed, start_step=0, context=None):
     dataset = tf.data.Dataset.range(start_epoch, tf.int64.max)
     dataset = dataset.flat_map(shuffled).skip(skipped)
     dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start=first), dataset)
-    dataset, local_batch_size = _share(dataset, batch_size, context)
+    dataset, replica_batch_size = _share(dataset, batch_size, context)
 
     def read(position, example):
         example_seed = tf.stack([tf.cast(seed, tf.int64), position])
         return examples.read_for_training(example, example_seed)
 
     dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(local_batch_size, drop_remainder=True)
+    dataset = dataset.batch(replica_batch_size, drop_remainder=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -163,13 +163,13 @@ def evaluation_batches(examples, batch_size, context=None):
         weighted = weighted.concatenate(
             filling.map(lambda example: (example, 0.0))
         )
-    weighted, local_batch_size = _share(weighted, batch_size, context)
+    weighted, replica_batch_size = _share(weighted, batch_size, context)
 
     def read(example, weight):
         return {**examples.read(example), "weight": weight}
 
     weighted = weighted.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    weighted = weighted.batch(local_batch_size, drop_remainder=True)
+    weighted = weighted.batch(replica_batch_size, drop_remainder=True)
     return weighted.prefetch(tf.data.AUTOTUNE)
 
 
@@ -181,10 +181,8 @@ def num_evaluation_batches(examples, batch_size):
 def _share(dataset, batch_size, context):
     if context is None:
         return dataset, batch_size
-    hosts = context.num_input_pipelines
+    # A strategy takes one dataset a host, of one batch a replica.
     return (
-        dataset.shard(hosts, context.input_pipeline_id),
-        context.get_per_replica_batch_size(batch_size)
-        * context.num_replicas_in_sync
-        // hosts,
+        dataset.shard(context.num_input_pipelines, context.input_pipeline_id),
+        context.get_per_replica_batch_size(batch_size),
     )
