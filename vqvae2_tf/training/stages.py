@@ -41,6 +41,7 @@ class Run:
     def __init__(self, config, source):
         self.config = config
         self.strategy = make_strategy(config.strategy)
+        self._check_batch_sizes()
         self.class_names = (
             source.class_names if config.class_conditional else []
         )
@@ -54,6 +55,20 @@ class Run:
             )
             for split in ("train", "validation")
         )
+
+    def _check_batch_sizes(self):
+        replicas = self.strategy.num_replicas_in_sync
+        sizes = {
+            "batch_size": [self.config.batch_size],
+            "prior_batch_size": self.config.prior_batch_size,
+        }
+        for flag, values in sizes.items():
+            for value in values:
+                if value % replicas:
+                    raise UserError(
+                        f"--{flag}: expected a multiple of the {replicas} "
+                        f"replicas. Received: {value}"
+                    )
 
     def path(self, *parts):
         """A path in the run's folder."""
@@ -228,7 +243,6 @@ class Run:
     def write_metrics(self):
         """Gathers the networks' held-out results into metrics.json."""
         metrics = self._result("autoencoder")
-        metrics.pop("commitment_loss")
         bits = 0.0
         for name in self.config.level_names:
             result = self._result(f"prior_{name}")
