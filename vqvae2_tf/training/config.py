@@ -194,15 +194,15 @@ def resolve(values):
         )
     config.image_size = (size[0], size[-1])
     config.strides = _numbers("strides", values("strides"), int, 2, None)
-    try:
-        config.map_sizes = latent_map_sizes(config.image_size, config.strides)
-    except ValueError as error:
-        raise UserError(f"--image_size, --strides: {error}") from error
     for stride in config.strides:
         if stride & (stride - 1):
             raise UserError(
                 f"--strides: expected powers of two. Received: {stride}"
             )
+    try:
+        config.map_sizes = latent_map_sizes(config.image_size, config.strides)
+    except ValueError as error:
+        raise UserError(f"--image_size and --strides: {error}") from error
     config.level_names = level_names(len(config.strides))
 
     if config.channels == 2:
