@@ -83,6 +83,7 @@ class Run:
             for level in range(len(self.config.level_names))
         ]
         self.write_metrics()
+        self.write_reconstructions(autoencoder)
         self.write_samples(autoencoder, priors)
         self.export(autoencoder, priors)
 
@@ -105,9 +106,6 @@ class Run:
             self.validation,
             plan,
         )
-        grid = self.path("reconstructions.png")
-        if not tf.io.gfile.exists(grid):
-            self._write_reconstructions(model, grid)
         return model
 
     def _train(self, name, make_model, train, validation, plan):
@@ -116,6 +114,7 @@ class Run:
         if tf.io.gfile.exists(model_path):
             print(f"{name}: finished before, {model_path}", flush=True)
             return keras.saving.load_model(model_path)
+        self._remove_results()
         # The same first weights whatever ran before in this process.
         keras.utils.set_random_seed(self.config.seed)
         with self.strategy.scope():
@@ -135,19 +134,32 @@ class Run:
         print(f"{name}: {_sentence(metrics)}", flush=True)
         return model
 
-    def _write_reconstructions(self, model, path):
-        rows = []
-        batch = next(
-            iter(evaluation_batches(self.validation, 2 * _GRID_PICTURES))
+    def _remove_results(self):
+        """Removes what an earlier network, since removed, had a part in."""
+        for name in ("reconstructions.png", "samples.png", METRICS_FILE):
+            if tf.io.gfile.exists(self.path(name)):
+                tf.io.gfile.remove(self.path(name))
+        if tf.io.gfile.exists(self.path("saved_models")):
+            tf.io.gfile.rmtree(self.path("saved_models"))
+
+    def write_reconstructions(self, autoencoder):
+        """Writes reconstructions.png of held-out pictures."""
+        path = self.path("reconstructions.png")
+        if tf.io.gfile.exists(path):
+            return
+        batches = evaluation_batches(self.validation, 2 * _GRID_PICTURES)
+        batch = next(iter(batches))
+        images = batch["image"][: int(tf.reduce_sum(batch["weight"]))]
+        restored = keras.ops.convert_to_numpy(
+            autoencoder(images)["reconstruction"]
         )
-        kept = int(tf.reduce_sum(batch["weight"]))
-        images = batch["image"][:kept]
-        restored = keras.ops.convert_to_numpy(model(images)["reconstruction"])
-        for start in range(0, kept, _GRID_PICTURES):
+        rows = []
+        for start in range(0, len(images), _GRID_PICTURES):
             stop = start + _GRID_PICTURES
             rows += [images[start:stop].numpy(), restored[start:stop]]
-        titles = ["held-out", "restored"] * (len(rows) // 2)
-        pictures.save_grid(path, rows, titles)
+        pictures.save_grid(
+            path, rows, ["held-out", "restored"] * (len(rows) // 2)
+        )
 
     def extract_codes(self, autoencoder):
         """Algorithm 2, lines 1 to 7. Returns `(train, validation)` examples."""
