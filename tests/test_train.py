@@ -129,6 +129,7 @@ SMALL = """
 --steps=4
 --learning_rate=1e-3
 --augment=flip
+--code_augment=shift
 --code_passes=2
 --validate_every=2
 --steps_per_loop=2

@@ -65,8 +65,7 @@ _NUMBERS = [
         1,
         1,
         None,
-        "Passes over the training pictures when codes are extracted; the "
-        "second and later ones are augmented.",
+        "Passes over the training pictures when codes are extracted.",
     ),
     ("samples_per_class", 8, 1, None, "Pictures in a row of samples.png."),
 ]
@@ -135,6 +134,12 @@ def define_flags(flag_values=flags.FLAGS):
         [],
         f"In training: of {', '.join(augmentation.NAMES)}.",
     )
+    define(
+        "list",
+        "code_augment",
+        [],
+        "The same for the second and later of --code_passes.",
+    )
     define("enum", "schedule", "constant", SCHEDULES[:2], "Of learning_rate.")
     define(
         "enum", "prior_schedule", "paper", SCHEDULES, "Of prior_learning_rate."
@@ -179,6 +184,7 @@ def resolve(values):
         "overwrite",
         "dry_run",
         "augment",
+        "code_augment",
         "schedule",
         "prior_schedule",
         "class_conditional",
@@ -207,14 +213,8 @@ def resolve(values):
 
     if config.channels == 2:
         raise UserError("--channels: expected 1 or 3. Received: 2")
-    for name in config.augment:
-        if name not in augmentation.NAMES:
-            raise UserError(
-                f"--augment: expected of {', '.join(augmentation.NAMES)}. "
-                f"Received: {name}"
-            )
-        if config.channels == 1 and name in augmentation.NEEDS_COLOUR:
-            raise UserError(f"--augment={name} needs --channels=3.")
+    for flag in ("augment", "code_augment"):
+        _check_augmentation(flag, getattr(config, flag), config.channels)
     for name, default, low, high, _ in _LEVEL_NUMBERS:
         numbers = _numbers(name, values(name), type(default[0]), low, high)
         setattr(config, name, _one_a_level(name, numbers, config.level_names))
@@ -250,6 +250,17 @@ def _one_a_level(flag, numbers, names):
             f"{', '.join(names)}. Received: {','.join(map(str, numbers))}"
         )
     return numbers
+
+
+def _check_augmentation(flag, names, channels):
+    for name in names:
+        if name not in augmentation.NAMES:
+            raise UserError(
+                f"--{flag}: expected of {', '.join(augmentation.NAMES)}. "
+                f"Received: {name}"
+            )
+        if channels == 1 and name in augmentation.NEEDS_COLOUR:
+            raise UserError(f"--{flag}={name} needs --channels=3.")
 
 
 def _check_priors(config):

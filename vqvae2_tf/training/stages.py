@@ -45,16 +45,15 @@ class Run:
         self.class_names = (
             source.class_names if config.class_conditional else []
         )
-        self.train, self.validation = (
-            picture_examples(
-                source,
-                split,
-                config.image_size,
-                config.channels,
-                config.augment,
+
+        def examples(split, augment=()):
+            return picture_examples(
+                source, split, config.image_size, config.channels, augment
             )
-            for split in ("train", "validation")
-        )
+
+        self.train = examples("train", config.augment)
+        self.validation = examples("validation")
+        self._for_codes = examples("train", config.code_augment)
 
     def _check_batch_sizes(self):
         replicas = self.strategy.num_replicas_in_sync
@@ -194,7 +193,7 @@ class Run:
     def _write_codes(self, autoencoder, split, folder):
         """Writes a split's shards. Returns what the card says of them."""
         config = self.config
-        examples = self.train if split == "train" else self.validation
+        examples = self._for_codes if split == "train" else self.validation
         passes = config.code_passes if split == "train" else 1
         rows = self._code_rows(autoencoder, examples, passes, split)
         total = passes * examples.count
