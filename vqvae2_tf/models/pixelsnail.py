@@ -275,7 +275,7 @@ class PixelSNAIL(keras.Model):
                 maps.append(ops.repeat(x, width // size[1], axis=2))
             x = ops.concatenate(maps, axis=-1)
             x = self.conditioning_stack(x, training=training)
-            given["conditioning"] = self.conditioning_upsampler(ops.relu(x))
+            given["conditioning"] = self.conditioning_upsampler(x)
         return given
 
     def call(self, codes, labels=None, coarser=(), training=False):
