@@ -10,7 +10,8 @@ demo: $(VENV)/installed
 
 # The pipeline at the smallest size, from the start each time.
 smoke: $(VENV)/installed
-	$(BIN)/python experiments/train.py --flagfile=smoke.flags --overwrite
+	$(BIN)/python experiments/train.py --flagfile=emoji.flags \
+		--flagfile=smoke.flags --overwrite
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q tests

@@ -26,20 +26,28 @@ from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.networks import parameter_counts
 from vqvae2_tf.training.stages import Run
+from vqvae2_tf.training.stages import check_batch_sizes
+from vqvae2_tf.training.stages import run_entries
+from vqvae2_tf.training.strategy import make_strategy
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def with_found_flagfiles(arguments):
     """Arguments with bare flagfile names turned into paths."""
+
+    def find(name):
+        beside = os.path.join(HERE, name)
+        return name if os.path.exists(name) else beside
+
+    options = ("--flagfile", "-flagfile")
     found = []
     for argument in arguments:
         option, equals, name = argument.partition("=")
-        if option in ("--flagfile", "-flagfile") and equals:
-            beside = os.path.join(HERE, name)
-            if not os.path.exists(name) and os.path.exists(beside):
-                name = beside
-            argument = f"{option}={name}"
+        if option in options and equals:
+            argument = f"{option}={find(name)}"
+        elif found and found[-1] in options:
+            argument = find(argument)
         found.append(argument)
     return found
 
@@ -54,16 +62,19 @@ def train():
         config.channels,
         config.validation_share,
     )
+    config.data_version = source.builder.info.full_name
     print(configuration.printable(config))
     num_classes = len(source.class_names) if config.class_conditional else 0
     for name, count in parameter_counts(config, num_classes).items():
         print(f"{name}: {count:,} parameters")
     if config.dry_run:
         return
+    strategy = make_strategy(config.strategy)
+    check_batch_sizes(config, strategy)
     source.prepare()
-    configuration.claim_run_dir(config)
+    configuration.claim_run_dir(config, run_entries(config))
     start = time.monotonic()
-    Run(config, source).all_stages()
+    Run(config, source, strategy).all_stages()
     print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from absl import flags
@@ -16,6 +17,7 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import networks
+from vqvae2_tf.training.stages import run_entries
 
 ROOT = pathlib.Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
@@ -25,29 +27,28 @@ def resolve(*arguments):
     """The configuration that arguments give, in a fresh set of flags."""
     values = flags.FlagValues()
     configuration.define_flags(values)
-    flags.DEFINE_string("flagfile", None, "", flag_values=values)
     values(["train.py", *arguments])
     return configuration.resolve(lambda name: values[name].value)
+
+
+def of_flagfiles(*names):
+    """The configuration that flagfiles give, one after another."""
+    return resolve(*[f"--flagfile={EXPERIMENTS / name}" for name in names])
 
 
 @pytest.mark.parametrize(
     "path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.name
 )
 def test_every_flagfile_parses_and_builds(path):
-    lines = path.read_text().splitlines()
-    arguments = [line for line in lines if line.startswith("--")]
-    config = resolve(*arguments)
+    base = ["emoji.flags"] if path.name == "smoke.flags" else []
+    config = of_flagfiles(*base, path.name)
     counts = networks.parameter_counts(config, num_classes=9)
     assert len(counts) == 1 + len(config.strides)
     assert path.read_text().startswith("# ")
 
 
 def test_paper_flagfiles_have_the_papers_sizes():
-    def of(name):
-        lines = (EXPERIMENTS / name).read_text().splitlines()
-        return resolve(*[line for line in lines if line.startswith("--")])
-
-    ffhq, imagenet = of("ffhq.flags"), of("imagenet.flags")
+    ffhq, imagenet = of_flagfiles("ffhq.flags"), of_flagfiles("imagenet.flags")
     assert ffhq.map_sizes == [(32, 32), (64, 64), (128, 128)]
     assert imagenet.map_sizes == [(32, 32), (64, 64)]
     assert ffhq.prior_dropout == [0.5, 0.3, 0.25]
@@ -71,6 +72,7 @@ def test_paper_flagfiles_have_the_papers_sizes():
         ("--strides=", "strides"),
         ("--channels=2", "channels"),
         ("--augment=twirl", "augment.*twirl"),
+        ("--code_augment=shift,twirl", "code_augment.*twirl"),
         ("--prior_layers=1,2,3", "prior_layers.*top, bottom"),
         ("--prior_dropout=1.5", "prior_dropout.*1.5"),
         ("--prior_kernel_size=4", "prior_kernel_size.*odd"),
@@ -94,11 +96,13 @@ def test_flags_out_of_range_are_told(argument):
         resolve(argument)
 
 
-def test_fingerprints_tell_weights_apart():
+def test_fingerprints_tell_weights_apart(tmp_path):
     model = VQVAE2((2,), 2, 2, 1, 3, 2)
     model.build()
     before = networks.fingerprint(model)
-    assert networks.fingerprint(model) == before
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert networks.fingerprint(loaded) == before
     variable = model.trainable_variables[-1]
     variable.assign(variable + 1)
     assert networks.fingerprint(model) != before
@@ -268,6 +272,41 @@ def test_a_folder_that_is_no_run_is_not_overwritten(small_run):
     result = run_train(small_run, "--run_dir=mine", "--overwrite")
     assert_one_sentence(result, "--run_dir=mine")
     assert (small_run / "mine" / "thesis.txt").exists()
+
+
+def test_overwriting_waits_for_the_checks_and_spares_other_files(
+    small_run, tmp_path
+):
+    shutil.copytree(small_run / "run", tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("irreplaceable")
+    before = contents(tmp_path / "run")
+    run_dir = f"--run_dir={tmp_path / 'run'}"
+    result = run_train(small_run, run_dir, "--overwrite", "--strategy=mirrored")
+    assert_one_sentence(result, "--strategy=mirrored")
+    assert contents(tmp_path / "run") == before
+    config = resolve(
+        "--dataset=emoji64", run_dir, "--overwrite", "--image_size=64"
+    )
+    configuration.claim_run_dir(config, run_entries(config))
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"config.json", "notes.txt"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--flagfile=emoji.flags"], ["--flagfile", "emoji.flags"]]
+)
+def test_bare_flagfile_names_are_found_beside_the_script(
+    arguments, monkeypatch, tmp_path
+):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    monkeypatch.chdir(tmp_path)
+    from train import with_found_flagfiles
+
+    path = str(EXPERIMENTS / "emoji.flags")
+    assert path in " ".join(with_found_flagfiles(["train.py", *arguments]))
+    (tmp_path / "emoji.flags").write_text("")
+    found = with_found_flagfiles(["train.py", *arguments])
+    assert found == ["train.py", *arguments]
 
 
 def test_a_broken_picture_is_named_before_any_work(small_run, tmp_path):

@@ -17,8 +17,8 @@ def export_autoencoder(model, image_size, path):
 
     `encode` and `reconstruct` take `images` `[B, H, W, C]` float32 in [-1, 1];
     `encode` gives the code maps as `{"<level>": [B, h, w] int32}`, and
-    `decode` takes them under the same names. `decode` and `reconstruct` give
-    `[B, H, W, C]` float32 in [-1, 1]. B is free.
+    `decode` takes them in that order, coarsest first. `decode` and
+    `reconstruct` give `[B, H, W, C]` float32 in [-1, 1]. B is free.
 
     Args:
         model: A `VQVAE2`, built.

@@ -1,6 +1,7 @@
 """A folder of the user's own pictures as a data set."""
 
 import hashlib
+import math
 import os
 
 import numpy as np
@@ -33,7 +34,7 @@ class FolderConfig(tfds.core.BuilderConfig):
     """
 
     def __init__(self, folder, image_size, channels, validation_share):
-        folder = folder.rstrip("/")
+        folder = os.path.expanduser(folder.rstrip("/"))
         if not tf.io.gfile.isdir(folder):
             raise UserError(
                 f"--dataset=folder:{folder}: there is no such folder."
@@ -63,20 +64,23 @@ class FolderConfig(tfds.core.BuilderConfig):
         super().__init__(name=f"{name}-{digest[:16]}")
 
     def split_paths(self):
-        """Paths of each split, by a hash of the files' beginnings.
+        """Paths of each split, by a hash of the files' contents.
 
         Copies of a picture under two names fall to the same split, and a
-        picture stays in its split when others come or go.
+        picture stays in its split when others come or go, but for the one
+        that is moved if a split would be empty.
         """
-        ranked = sorted((self._rank(path), path) for path in self.paths)
-        count = len(ranked)
-        held_out = min(max(round(self.validation_share * count), 1), count - 1)
-        last_held_out = ranked[held_out - 1][0]
+        ranks = {path: self._rank(path) for path in self.paths}
+        bound = self.validation_share
+        lowest, highest = min(ranks.values()), max(ranks.values())
+        if lowest >= bound:
+            bound = math.nextafter(lowest, 1.0)
+        elif highest < bound:
+            bound = highest
         splits = {"train": [], "validation": []}
-        for rank, path in ranked:
-            split = "validation" if rank <= last_held_out else "train"
-            splits[split].append(path)
-        if not splits["train"]:
+        for path, rank in ranks.items():
+            splits["validation" if rank < bound else "train"].append(path)
+        if not splits["train"] or not splits["validation"]:
             raise UserError(
                 f"--dataset=folder:{self.folder}: all pictures in it are the "
                 "same, so that none is left to train on."
@@ -85,7 +89,8 @@ class FolderConfig(tfds.core.BuilderConfig):
 
     def _rank(self, path):
         with tf.io.gfile.GFile(os.path.join(self.folder, path), "rb") as file:
-            return hashlib.sha256(file.read(65536)).hexdigest()
+            digest = hashlib.sha256(file.read()).digest()
+        return int.from_bytes(digest[:6], "big") / 2**48
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):

@@ -1,6 +1,7 @@
 """Grids of pictures as PNG files."""
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
@@ -63,5 +64,8 @@ def save_grid(path, rows, titles=None):
             canvas.paste(
                 Image.fromarray(pixels), (left + _GAP + j * (width + _GAP), top)
             )
-    with replacing(path) as temporary:
-        canvas.save(temporary, format="PNG")
+    with (
+        replacing(path) as temporary,
+        tf.io.gfile.GFile(temporary, "wb") as file,
+    ):
+        canvas.save(file, format="PNG")

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import os
-import pathlib
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -46,9 +45,10 @@ class PictureSource:
     @property
     def data_root(self):
         """The folder that TFDS keeps its data sets in."""
-        parts = pathlib.Path(self.builder.data_dir).parts
-        depth = len(parts) - 1 - parts[::-1].index(self.builder.name)
-        return os.path.join(*parts[:depth])
+        # Not pathlib: gs://bucket must stay what it is.
+        return str(self.builder.data_dir).rpartition(f"/{self.builder.name}/")[
+            0
+        ]
 
     @property
     def is_prepared(self):
@@ -59,10 +59,19 @@ class PictureSource:
         """Downloads and prepares the data set if that is not done yet.
 
         Raises:
-            UserError: If it cannot be had; says where it was looked for.
+            UserError: If it cannot be had, and where it was looked for, or it
+                has no split to train on.
         """
-        if self.is_prepared:
-            return
+        if not self.is_prepared:
+            self._prepare()
+        splits = self.builder.info.splits
+        if "train" not in splits or splits["train"].num_examples < 2:
+            raise UserError(
+                f"--dataset={self.builder.name} has no split named train of "
+                f"two or more pictures; it has {', '.join(splits)}."
+            )
+
+    def _prepare(self):
         name = self.builder.name
         if isinstance(self.builder, ffhq.Ffhq):
             self._check_manual_files()
@@ -180,7 +189,11 @@ def open_source(
         return PictureSource(builder, validation_share)
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except ValueError as error:
+        raise UserError(
+            f"--dataset={dataset}: {' '.join(str(error).split())}"
+        ) from error
+    except tfds.core.DatasetNotFoundError as error:
         known = {*_OWN_BUILDERS, *tfds.list_builders()}
         close = difflib.get_close_matches(dataset, sorted(known), 3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
@@ -188,6 +201,7 @@ def open_source(
             f"--dataset={dataset} is neither a TFDS data set nor "
             f"folder:PATH.{hint}"
         ) from error
-    if builder.info.features is None or "image" not in builder.info.features:
-        raise UserError(f"--dataset={dataset} has no feature named image.")
+    features = dict((builder.info.features or {}).items())
+    if not isinstance(features.get("image"), tfds.features.Image):
+        raise UserError(f"--dataset={dataset} has no pictures named image.")
     return PictureSource(builder, validation_share)

@@ -11,8 +11,8 @@ class CausalAttention(keras.layers.Layer):
     Multi-head attention of the prior (VQ-VAE-2, section 3.2 and supplement
     A.2). The mask is inclusive: the features at a position have seen only
     earlier codes. Queries go in blocks, each against the keys up to its own
-    end, so that the logits of the whole map never exist at once; softmax is
-    float32.
+    end, so that a forward pass never holds the logits of the whole map; a
+    gradient still keeps each block's. Softmax is float32.
 
     Args:
         units: Width of queries, keys, values and output, over all heads.

@@ -11,15 +11,10 @@ def level_names(num_levels):
         `["top"]`, `["top", "bottom"]`, `["top", "middle", "bottom"]`, and with
         more levels `middle_1`, `middle_2`, ... from coarse to fine.
     """
-    if num_levels <= 3:
+    middles = [f"middle_{i + 1}" for i in range(num_levels - 2)]
+    if num_levels == 3:
         middles = ["middle"]
-    else:
-        middles = [f"middle_{i + 1}" for i in range(num_levels - 2)]
-    return (
-        ["top", *middles, "bottom"]
-        if num_levels > 2
-        else (["top", "bottom"][:num_levels])
-    )
+    return ["top", *middles, "bottom"] if num_levels > 1 else ["top"]
 
 
 def latent_map_sizes(image_size, strides):

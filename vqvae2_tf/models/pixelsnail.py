@@ -34,14 +34,14 @@ class PixelSNAIL(keras.Model):
             for none. (5 in the paper's top prior, 20 in its middle one.)
         num_heads: Heads of the attention.
         kernel_size: Size of the causal convolutions, odd.
-        second_kernel_size: Size of the second convolution of the gated
-            layers: 1, or `kernel_size` as in PixelSNAIL.
         dropout: Rate in the gated layers and on the attention logits.
         num_output_layers: Number of 1x1 gated layers at the end.
         num_classes: Number of labels; 0 for an unconditional prior.
         coarser_map_sizes: `(H, W)` of each coarser level, coarsest first.
         num_conditioning_blocks: Blocks of the conditioning stack.
         conditioning_units: Width of the conditioning stack.
+        second_kernel_size: Size of the second convolution of the gated
+            layers: 1, or `kernel_size` as in PixelSNAIL.
 
     Call arguments:
         codes: `[B, H, W]` int32 in [0, K).
@@ -69,13 +69,13 @@ class PixelSNAIL(keras.Model):
         attention_every=5,
         num_heads=8,
         kernel_size=5,
-        second_kernel_size=1,
         dropout=0.1,
         num_output_layers=0,
         num_classes=0,
         coarser_map_sizes=(),
         num_conditioning_blocks=20,
         conditioning_units=1024,
+        second_kernel_size=1,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -41,7 +41,7 @@ def random_bits(seed, images, positions, num_codes, stream=0):
     """uint32 bits for each image, position and code.
 
     Args:
-        seed: int or integer scalar tensor.
+        seed: int or integer scalar tensor, taken modulo 2^32.
         images: `[B]` int32, the number of each image in the whole sample.
         positions: `[P]` int32, positions in raster order.
         num_codes: K, at most 131,072.
@@ -50,6 +50,8 @@ def random_bits(seed, images, positions, num_codes, stream=0):
     Returns:
         `[B, P, K]` uint32.
     """
+    if isinstance(seed, int):
+        seed %= 2**32
     half = (num_codes + 1) // 2
     codes = ops.cast(ops.arange(half), "uint32")
     codes = codes + ops.cast(stream * 65536, "uint32")
@@ -69,7 +71,7 @@ def gumbel(bits):
         bits: uint32 of any shape; the upper 23 are used.
 
     Returns:
-        float32 of the same shape, in [-2.8, 16.7], always finite.
+        float32 of the same shape, in [-2.82, 16.7], always finite.
     """
     # (b + 0.5) / 2^23 is exact in float32 and never 0 or 1.
     upper = ops.bitwise_right_shift(bits, ops.cast(9, "uint32"))

@@ -73,18 +73,18 @@ _NUMBERS = [
 # The same for flags that take one value, or one a level.
 _LEVEL_NUMBERS = [
     ("prior_hidden_units", [512], 1, None, "width"),
-    ("prior_residual_units", [2048, 1024], 1, None, "inner width"),
+    ("prior_residual_units", [1024], 1, None, "inner width"),
     ("prior_layers", [20], 1, None, "gated layers"),
-    ("prior_attention_every", [5, 0], 0, None, "layers an attention; 0: none"),
+    ("prior_attention_every", [5], 0, None, "layers an attention; 0: none"),
     ("prior_heads", [8], 1, None, "attention heads"),
     ("prior_kernel_size", [5], 3, None, "of the causal convolutions, odd"),
     ("prior_second_kernel_size", [1], 1, None, "of gated layers' second one"),
     ("prior_dropout", [0.1], 0.0, 0.99, "dropout rate"),
-    ("prior_output_layers", [20, 0], 0, None, "1x1 gated layers at the end"),
+    ("prior_output_layers", [0], 0, None, "1x1 gated layers at the end"),
     ("prior_conditioning_blocks", [20], 0, None, "of the conditioning stack"),
     ("prior_conditioning_units", [1024], 4, None, "its width"),
-    ("prior_batch_size", [1024, 512], 1, None, "over all devices"),
-    ("prior_steps", [1_600_000, 754_000], 1, None, "training steps"),
+    ("prior_batch_size", [512], 1, None, "over all devices"),
+    ("prior_steps", [754_000], 1, None, "training steps"),
     (
         "prior_learning_rate",
         [0.18],
@@ -98,7 +98,7 @@ _LEVEL_NUMBERS = [
 
 
 def define_flags(flag_values=flags.FLAGS):
-    """Defines the flags of a run. Defaults are the paper's for ImageNet.
+    """Defines the flags of a run; defaults are near the paper's ImageNet.
 
     Args:
         flag_values: Where they are defined.
@@ -214,7 +214,7 @@ def resolve(values):
     if config.channels == 2:
         raise UserError("--channels: expected 1 or 3. Received: 2")
     for flag in ("augment", "code_augment"):
-        _check_augmentation(flag, getattr(config, flag), config.channels)
+        _check_augmentation(flag, getattr(config, flag), config)
     for name, default, low, high, _ in _LEVEL_NUMBERS:
         numbers = _numbers(name, values(name), type(default[0]), low, high)
         setattr(config, name, _one_a_level(name, numbers, config.level_names))
@@ -252,15 +252,20 @@ def _one_a_level(flag, numbers, names):
     return numbers
 
 
-def _check_augmentation(flag, names, channels):
+def _check_augmentation(flag, names, config):
     for name in names:
         if name not in augmentation.NAMES:
             raise UserError(
                 f"--{flag}: expected of {', '.join(augmentation.NAMES)}. "
                 f"Received: {name}"
             )
-        if channels == 1 and name in augmentation.NEEDS_COLOUR:
+        if config.channels == 1 and name in augmentation.NEEDS_COLOUR:
             raise UserError(f"--{flag}={name} needs --channels=3.")
+        if name == "shift" and min(config.image_size) <= augmentation.SHIFT:
+            raise UserError(
+                f"--{flag}=shift needs an --image_size above "
+                f"{augmentation.SHIFT}."
+            )
 
 
 def _check_priors(config):
@@ -289,24 +294,33 @@ def printable(config):
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def claim_run_dir(config):
+def claim_run_dir(config, entries):
     """Makes the run's folder, or checks that it is of this very run.
 
-    With `--overwrite` what an earlier run wrote is removed first.
+    With `--overwrite` what an earlier run wrote, and nothing else, is removed
+    first; the configuration last, so that it can be repeated.
+
+    Args:
+        config: From `resolve`.
+        entries: Names of the files and folders that a run writes.
 
     Raises:
         UserError: If the folder holds a run of other flags, or other files.
     """
     path = os.path.join(config.run_dir, CONFIG_FILE)
     if tf.io.gfile.exists(path):
-        if config.overwrite:
-            tf.io.gfile.rmtree(config.run_dir)
-        else:
-            _check_same(config, path)
+        earlier = _read_config(path)
+        if not config.overwrite:
+            _check_same(config, earlier)
             return
+        for name in entries:
+            _remove(os.path.join(config.run_dir, name))
     elif tf.io.gfile.exists(config.run_dir) and (
         not tf.io.gfile.isdir(config.run_dir)
-        or tf.io.gfile.listdir(config.run_dir)
+        or any(
+            not name.startswith(".writing-")
+            for name in tf.io.gfile.listdir(config.run_dir)
+        )
     ):
         raise UserError(
             f"--run_dir={config.run_dir} is neither an empty folder nor one "
@@ -315,15 +329,27 @@ def claim_run_dir(config):
     write_text(path, printable(config))
 
 
-def _check_same(config, path):
+def _remove(path):
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
+
+
+def _read_config(path):
     with tf.io.gfile.GFile(path) as file:
         try:
             earlier = json.load(file)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path} is damaged; remove it with its folder, or give "
-                "another --run_dir."
-            ) from error
+        except json.JSONDecodeError:
+            earlier = None
+    if not isinstance(earlier, dict) or "level_names" not in earlier:
+        raise UserError(
+            f"{path} is not the configuration of a run; give another --run_dir."
+        )
+    return earlier
+
+
+def _check_same(config, earlier):
     now = json.loads(printable(config))
     differing = [
         f"--{name} ({earlier.get(name)!r} then, {now.get(name)!r} now)"

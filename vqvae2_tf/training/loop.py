@@ -99,6 +99,7 @@ def fit(model, train, validation, plan, folder, strategy, title):
     run_steps = _make_train_function(model, optimizer, polyak, strategy)
     evaluate_model = Evaluation(model, validation, plan.batch_size, strategy)
     writer = tf.summary.create_file_writer(os.path.join(folder, "logs"))
+    held_out = None
     with tqdm(
         total=plan.steps, initial=step, desc=title, unit="step"
     ) as progress:
@@ -130,7 +131,7 @@ def fit(model, train, validation, plan, folder, strategy, title):
                 _write_scalars(writer, "validation", held_out, step)
         writer.close()
     polyak.assign_to_model()
-    return evaluate_model()
+    return held_out or evaluate_model()
 
 
 class Evaluation:

@@ -94,6 +94,6 @@ def fingerprint(model):
     """16 hex digits that tell one set of weights from another."""
     digest = hashlib.sha256()
     for variable in model.weights:
-        digest.update(repr((variable.path, variable.shape)).encode())
+        digest.update(repr((variable.dtype, variable.shape)).encode())
         digest.update(keras.ops.convert_to_numpy(variable).tobytes())
     return digest.hexdigest()[:16]

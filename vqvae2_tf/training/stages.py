@@ -21,13 +21,43 @@ from vqvae2_tf.sampling import sample_levels
 from vqvae2_tf.training import networks
 from vqvae2_tf.training.loop import Plan
 from vqvae2_tf.training.loop import fit
-from vqvae2_tf.training.strategy import make_strategy
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 RESULT_FILE = "result.json"
 SHARD_EXAMPLES = 4096
 _GRID_PICTURES = 16
+# Pictures on one device at once, small enough for 1024x1024.
+_CODE_BATCH = 16
+
+
+def check_batch_sizes(config, strategy):
+    """Raises `UserError` if the replicas do not divide a batch size."""
+    replicas = strategy.num_replicas_in_sync
+    sizes = {
+        "batch_size": [config.batch_size],
+        "prior_batch_size": config.prior_batch_size,
+    }
+    for flag, values in sizes.items():
+        for value in values:
+            if value % replicas:
+                raise UserError(
+                    f"--{flag}: expected a multiple of the {replicas} "
+                    f"replicas. Received: {value}"
+                )
+
+
+def run_entries(config):
+    """Names of what a run writes into its folder, its configuration apart."""
+    return [
+        "autoencoder",
+        "codes",
+        *(f"prior_{name}" for name in config.level_names),
+        "reconstructions.png",
+        "samples.png",
+        METRICS_FILE,
+        "saved_models",
+    ]
 
 
 class Run:
@@ -36,12 +66,12 @@ class Run:
     Args:
         config: From `config.resolve`.
         source: `PictureSource`, prepared.
+        strategy: `tf.distribute.Strategy`.
     """
 
-    def __init__(self, config, source):
+    def __init__(self, config, source, strategy):
         self.config = config
-        self.strategy = make_strategy(config.strategy)
-        self._check_batch_sizes()
+        self.strategy = strategy
         self.class_names = (
             source.class_names if config.class_conditional else []
         )
@@ -54,20 +84,6 @@ class Run:
         self.train = examples("train", config.augment)
         self.validation = examples("validation")
         self._for_codes = examples("train", config.code_augment)
-
-    def _check_batch_sizes(self):
-        replicas = self.strategy.num_replicas_in_sync
-        sizes = {
-            "batch_size": [self.config.batch_size],
-            "prior_batch_size": self.config.prior_batch_size,
-        }
-        for flag, values in sizes.items():
-            for value in values:
-                if value % replicas:
-                    raise UserError(
-                        f"--{flag}: expected a multiple of the {replicas} "
-                        f"replicas. Received: {value}"
-                    )
 
     def path(self, *parts):
         """A path in the run's folder."""
@@ -207,7 +223,7 @@ class Run:
         return {"examples": total, "shards": num_shards}
 
     def _code_rows(self, autoencoder, examples, passes, split):
-        batch_size = self.config.batch_size
+        batch_size = _CODE_BATCH
         plain = evaluation_batches(examples, batch_size)
         steps = math.ceil((passes - 1) * examples.count / batch_size)
         augmented = training_batches(
