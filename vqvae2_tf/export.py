@@ -9,10 +9,14 @@ import os
 import tensorflow as tf
 from keras import ops
 
+from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.models import PixelSNAIL
 from vqvae2_tf.sampling import sample_levels
 
 
-def export_autoencoder(model, image_size, path):
+def export_autoencoder(
+    model: VQVAE2, image_size: tuple[int, int], path: str
+) -> None:
     """Writes a SavedModel with `encode`, `decode` and `reconstruct`.
 
     `encode` and `reconstruct` take `images` `[B, H, W, C]` float32 in [-1, 1];
@@ -55,7 +59,9 @@ def export_autoencoder(model, image_size, path):
     )
 
 
-def export_generator(autoencoder, priors, path):
+def export_generator(
+    autoencoder: VQVAE2, priors: list[PixelSNAIL], path: str
+) -> None:
     """Writes a SavedModel with `sample(labels, temperature, seed)`.
 
     `labels` is `[B]` int32 (its values are ignored by priors without

@@ -1,5 +1,7 @@
 """Augmentation keyed by (seed, example): the same at any parallelism."""
 
+from collections.abc import Collection
+
 import tensorflow as tf
 
 SHIFT = 4
@@ -55,7 +57,12 @@ NEEDS_COLOUR = ("hue", "saturation")
 NAMES = ("crop", *OPERATIONS)
 
 
-def augment(image, size, names, seed):
+def augment(
+    image: tf.Tensor,
+    size: tuple[int, int],
+    names: Collection[str],
+    seed: tf.Tensor,
+) -> tf.Tensor:
     """Crops a picture to size and applies random operations to it.
 
     The operations and their ranges are those of VQ-VAE-2, supplement A.1, on
@@ -84,7 +91,7 @@ def augment(image, size, names, seed):
     return tf.clip_by_value(image, 0.0, 1.0)
 
 
-def center_crop(image, size):
+def center_crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Cuts `[*size, C]` out of the middle of `[h, w, C]`."""
     top = (tf.shape(image)[0] - size[0]) // 2
     left = (tf.shape(image)[1] - size[1]) // 2

@@ -3,10 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from vqvae2_tf.data import augmentation
+from vqvae2_tf.data.source import PictureSource
 
 # Encoded pictures: some 3 GB of them at 1024x1024.
 _SHUFFLE_BUFFER = 2048
@@ -31,7 +33,13 @@ class Examples:
     read_for_training: Callable
 
 
-def picture_examples(source, split, image_size, channels, augment=()):
+def picture_examples(
+    source: PictureSource,
+    split: str,
+    image_size: tuple[int, int],
+    channels: int,
+    augment: Sequence[str] = (),
+) -> Examples:
     """Examples out of a `PictureSource`.
 
     Args:
@@ -97,7 +105,13 @@ def _cover(image, size):
     return tf.cond(scale == 1.0, lambda: image, resized)
 
 
-def training_batches(examples, batch_size, seed, start_step=0, context=None):
+def training_batches(
+    examples: Examples,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
     """Endless shuffled batches; batch s is a function of (seed, s).
 
     Each epoch is shuffled anew. Examples run on over the epochs' borders, so
@@ -142,7 +156,11 @@ def training_batches(examples, batch_size, seed, start_step=0, context=None):
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(examples, batch_size, context=None):
+def evaluation_batches(
+    examples: Examples,
+    batch_size: int,
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
     """All examples once, in order, in full batches.
 
     The last batch is filled up with examples of `weight` 0.
@@ -174,7 +192,7 @@ def evaluation_batches(examples, batch_size, context=None):
     return weighted.prefetch(tf.data.AUTOTUNE)
 
 
-def num_evaluation_batches(examples, batch_size):
+def num_evaluation_batches(examples: Examples, batch_size: int) -> int:
     """Number of batches of `evaluation_batches`."""
     return math.ceil(examples.count / batch_size)
 

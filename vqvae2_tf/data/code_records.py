@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -14,12 +15,12 @@ from vqvae2_tf.data.files import write_text
 CARD = "codes.json"
 
 
-def shard_path(folder, split, index, count):
+def shard_path(folder: str, split: str, index: int, count: int) -> str:
     """Path of one shard, `split-00000-of-00004.tfrecord`."""
     return os.path.join(folder, f"{split}-{index:05d}-of-{count:05d}.tfrecord")
 
 
-def write_shard(path, rows):
+def write_shard(path: str, rows: Iterable) -> None:
     """Writes a shard whole or not at all.
 
     Args:
@@ -48,7 +49,7 @@ def _serialize(codes, label):
     ).SerializeToString()
 
 
-def write_card(folder, card):
+def write_card(folder: str, card: dict) -> None:
     """Writes the card: shards are complete once it is there.
 
     Args:
@@ -60,7 +61,7 @@ def write_card(folder, card):
     write_text(os.path.join(folder, CARD), json.dumps(card, indent=2) + "\n")
 
 
-def read_card(folder):
+def read_card(folder: str) -> dict | None:
     """The card of a folder, or None if there is none.
 
     Raises:
@@ -79,7 +80,7 @@ def read_card(folder):
             ) from error
 
 
-def code_examples(folder, card, split):
+def code_examples(folder: str, card: dict, split: str) -> Examples:
     """Examples out of a folder of shards.
 
     Args:

@@ -18,7 +18,7 @@ ENDINGS = (
 )
 
 
-def decode_picture(data, channels):
+def decode_picture(data: bytes, channels: int) -> Image.Image:
     """Decodes a picture of any usual format and mode.
 
     Transparency is put on white, 16-bit greys are scaled to 8 bits, the
@@ -51,7 +51,7 @@ def decode_picture(data, channels):
     return picture.convert("L" if channels == 1 else "RGB")
 
 
-def cover(picture, size):
+def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Scales a picture so that it just covers `size`, keeping its shape.
 
     Args:

@@ -14,7 +14,7 @@ def _file_name(number):
     return f"{number // 1000 * 1000:05d}/{number:05d}.png"
 
 
-def missing_files(folder):
+def missing_files(folder: str) -> list[str]:
     """Names of the pictures that are not below the PNG folder.
 
     Args:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -12,7 +13,7 @@ class UserError(ValueError):
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str) -> Iterator[str]:
     """Writes a file under a temporary name and renames it at the end.
 
     Args:
@@ -33,7 +34,7 @@ def replacing(path):
             tf.io.gfile.remove(temporary)
 
 
-def write_text(path, text):
+def write_text(path: str, text: str) -> None:
     """Writes a text file whole or not at all."""
     with (
         replacing(path) as temporary,
@@ -42,7 +43,7 @@ def write_text(path, text):
         file.write(text)
 
 
-def is_disk_full(error):
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an exception, or one that caused it, says the disk is full.
 
     Full, over its quota, or at the largest size that a file may have.

@@ -63,7 +63,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         name = os.path.basename(folder) or "root"
         super().__init__(name=f"{name}-{digest[:16]}")
 
-    def split_paths(self):
+    def split_paths(self) -> dict[str, list[str]]:
         """Paths of each split, by a hash of the files' contents.
 
         Copies of a picture under two names fall to the same split, and a

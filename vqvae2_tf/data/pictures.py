@@ -12,7 +12,7 @@ _GAP = 2
 _FONT_SIZE = 14
 
 
-def to_uint8(images):
+def to_uint8(images: np.ndarray) -> np.ndarray:
     """Pictures for the screen.
 
     Args:
@@ -25,7 +25,9 @@ def to_uint8(images):
     return np.round((images + 1.0) * 127.5).astype("uint8")
 
 
-def save_grid(path, rows, titles=None):
+def save_grid(
+    path: str, rows: list[np.ndarray], titles: list[str] | None = None
+) -> None:
     """Writes rows of pictures as one PNG.
 
     Args:

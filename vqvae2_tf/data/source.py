@@ -33,7 +33,7 @@ class PictureSource:
     validation_share: float
 
     @property
-    def class_names(self):
+    def class_names(self) -> list[str]:
         """Names of the classes; empty if there are fewer than two."""
         # FeaturesDict has no `get`.
         label = dict(self.builder.info.features.items()).get("label")
@@ -43,7 +43,7 @@ class PictureSource:
         return names if len(names) > 1 else []
 
     @property
-    def data_root(self):
+    def data_root(self) -> str:
         """The folder that TFDS keeps its data sets in."""
         # Not pathlib: gs://bucket must stay what it is.
         return str(self.builder.data_dir).rpartition(f"/{self.builder.name}/")[
@@ -51,11 +51,11 @@ class PictureSource:
         ]
 
     @property
-    def is_prepared(self):
+    def is_prepared(self) -> bool:
         """Whether the pictures are on this machine in TFDS's form."""
         return self.builder.is_prepared()
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Downloads and prepares the data set if that is not done yet.
 
         Raises:
@@ -122,12 +122,12 @@ class PictureSource:
         )
         return f"train[:{kept}]" if split == "train" else f"train[{kept}:]"
 
-    def num_examples(self, split):
+    def num_examples(self, split: str) -> int:
         """Number of pictures in a split, `train` or `validation`."""
         instruction = self._split_instruction(split)
         return self.builder.info.splits[instruction].num_examples
 
-    def examples(self, split):
+    def examples(self, split: str) -> tf.data.Dataset:
         """The pictures of a split, always in the same order, undecoded.
 
         Args:
@@ -155,9 +155,12 @@ class PictureSource:
 
 
 def open_source(
-    dataset, data_dir=None, image_size=(256, 256), channels=3,
-    validation_share=0.1,
-):  # fmt: skip
+    dataset: str,
+    data_dir: str | None = None,
+    image_size: tuple[int, int] = (256, 256),
+    channels: int = 3,
+    validation_share: float = 0.1,
+) -> PictureSource:
     """Finds a data set by its name, without reading any picture.
 
     Args:

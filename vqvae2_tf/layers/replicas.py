@@ -11,7 +11,7 @@ def _replica_context():
     return tf.distribute.get_replica_context()
 
 
-def replica_id_and_count():
+def replica_id_and_count() -> tuple:
     """This replica's index, and how many replicas step together.
 
     Returns:
@@ -27,7 +27,7 @@ def replica_id_and_count():
     )
 
 
-def sum_over_replicas(tensors):
+def sum_over_replicas(tensors: list) -> list:
     """Sums each tensor over all replicas of the running step.
 
     Args:

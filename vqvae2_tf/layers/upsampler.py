@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 
-def num_halvings(stride):
+def num_halvings(stride: int) -> int:
     """log2 of a stride.
 
     Raises:

@@ -1,7 +1,9 @@
 """Names and sizes of the levels, coarsest first."""
 
+from collections.abc import Sequence
 
-def level_names(num_levels):
+
+def level_names(num_levels: int) -> list[str]:
     """Names of the levels, coarsest first.
 
     Args:
@@ -17,7 +19,9 @@ def level_names(num_levels):
     return ["top", *middles, "bottom"] if num_levels > 1 else ["top"]
 
 
-def latent_map_sizes(image_size, strides):
+def latent_map_sizes(
+    image_size: tuple[int, int], strides: Sequence[int]
+) -> list[tuple[int, int]]:
     """Heights and widths of the code maps, coarsest first.
 
     Args:

@@ -3,12 +3,12 @@
 import numpy as np
 
 
-def psnr(mse):
+def psnr(mse: float) -> float:
     """Peak signal-to-noise ratio in dB of an MSE on the [0, 1] pixel scale."""
     return float(-10.0 * np.log10(mse))
 
 
-def codebook_usage(counts):
+def codebook_usage(counts: np.ndarray) -> float:
     """Share of the codes used at least once, in [0, 1].
 
     Args:
@@ -17,7 +17,7 @@ def codebook_usage(counts):
     return float(np.mean(np.asarray(counts) > 0))
 
 
-def codebook_perplexity(counts):
+def codebook_perplexity(counts: np.ndarray) -> float:
     """exp of the entropy (nats) of the codes' frequencies, in [1, K].
 
     Args:

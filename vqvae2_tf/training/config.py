@@ -97,7 +97,7 @@ _LEVEL_NUMBERS = [
 ]
 
 
-def define_flags(flag_values=flags.FLAGS):
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of a run; defaults are near the paper's ImageNet.
 
     Args:
@@ -158,7 +158,7 @@ def define_flags(flag_values=flags.FLAGS):
         define("list", name, [str(value) for value in default], text)
 
 
-def resolve(values):
+def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
     """Checks the flags' values and makes a run's configuration of them.
 
     Args:
@@ -285,7 +285,7 @@ def _check_priors(config):
             )
 
 
-def printable(config):
+def printable(config: types.SimpleNamespace) -> str:
     """The configuration as JSON text, one flag a line."""
     lines = [
         f"  {json.dumps(name)}: {json.dumps(value)}"
@@ -294,7 +294,7 @@ def printable(config):
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def claim_run_dir(config, entries):
+def claim_run_dir(config: types.SimpleNamespace, entries: list[str]) -> None:
     """Makes the run's folder, or checks that it is of this very run.
 
     With `--overwrite` what an earlier run wrote, and nothing else, is removed

@@ -49,7 +49,15 @@ class TrainingDivergedError(ValueError):
     """The loss is not a finite number any more."""
 
 
-def fit(model, train, validation, plan, folder, strategy, title):
+def fit(
+    model: keras.Model,
+    train: Examples,
+    validation: Examples,
+    plan: Plan,
+    folder: str,
+    strategy: tf.distribute.Strategy,
+    title: str,
+) -> dict[str, float]:
     """Trains a model, or goes on with it, and leaves the averaged weights.
 
     Args:
@@ -164,7 +172,7 @@ class Evaluation:
 
         self._step = step
 
-    def __call__(self):
+    def __call__(self) -> dict[str, float]:
         """Metrics over the whole pass, of the weights in the model now."""
         batches = tqdm(
             self._batches,
@@ -183,7 +191,7 @@ class Evaluation:
         return self._model.metrics_from_statistics(total)
 
 
-def variables_of(trackables):
+def variables_of(trackables: list) -> tf.Module:
     """A `tf.Module` that holds all variables of Keras models and optimizers.
 
     TensorFlow follows a Keras model's attributes but not its lists of layers,

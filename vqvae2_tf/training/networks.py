@@ -1,6 +1,7 @@
 """The networks of a configuration."""
 
 import hashlib
+import types
 
 import keras
 
@@ -10,7 +11,7 @@ from vqvae2_tf.training.schedules import PriorSchedule
 from vqvae2_tf.training.schedules import cosine_schedule
 
 
-def make_autoencoder(config):
+def make_autoencoder(config: types.SimpleNamespace) -> VQVAE2:
     """The built `VQVAE2` of a configuration."""
     model = VQVAE2(
         strides=config.strides,
@@ -29,7 +30,9 @@ def make_autoencoder(config):
     return model
 
 
-def make_prior(config, level, num_classes):
+def make_prior(
+    config: types.SimpleNamespace, level: int, num_classes: int
+) -> PixelSNAIL:
     """The built `PixelSNAIL` of one level of a configuration.
 
     Args:
@@ -58,14 +61,14 @@ def make_prior(config, level, num_classes):
     return model
 
 
-def learning_rate(config):
+def learning_rate(config: types.SimpleNamespace):
     """Stage 1's learning rate, a float or a schedule."""
     if config.schedule == "cosine":
         return cosine_schedule(config.learning_rate, config.steps)
     return config.learning_rate
 
 
-def prior_learning_rate(config, level):
+def prior_learning_rate(config: types.SimpleNamespace, level: int):
     """A prior's learning rate, a float or a schedule."""
     rate = config.prior_learning_rate[level]
     if config.prior_schedule == "paper":
@@ -75,7 +78,9 @@ def prior_learning_rate(config, level):
     return rate
 
 
-def parameter_counts(config, num_classes):
+def parameter_counts(
+    config: types.SimpleNamespace, num_classes: int
+) -> dict[str, int]:
     """Parameters of each network, without making its weights.
 
     Returns:
@@ -90,7 +95,7 @@ def parameter_counts(config, num_classes):
     return counts
 
 
-def fingerprint(model):
+def fingerprint(model: keras.Model) -> str:
     """16 hex digits that tell one set of weights from another."""
     digest = hashlib.sha256()
     for variable in model.weights:

@@ -1,6 +1,7 @@
 """Polyak averages of the trained weights."""
 
 import contextlib
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -32,7 +33,7 @@ class PolyakAverage(tf.Module):
             for variable in self._variables
         ]
 
-    def update(self, step):
+    def update(self, step: tf.Tensor) -> None:
         """Moves the averages towards the weights.
 
         Args:
@@ -46,7 +47,7 @@ class PolyakAverage(tf.Module):
             value = tf.cast(tf.convert_to_tensor(variable), average.dtype)
             average.assign(average - (1.0 - decay) * (average - value))
 
-    def assign_to_model(self):
+    def assign_to_model(self) -> None:
         """Overwrites the weights by their averages."""
         for average, variable in zip(
             self.averages, self._variables, strict=True
@@ -54,7 +55,7 @@ class PolyakAverage(tf.Module):
             variable.assign(average)
 
     @contextlib.contextmanager
-    def in_model(self):
+    def in_model(self) -> Iterator[None]:
         """Puts the averages into the model for the length of a block."""
         weights = [tf.identity(variable.value) for variable in self._variables]
         self.assign_to_model()

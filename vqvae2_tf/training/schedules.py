@@ -36,7 +36,9 @@ class PriorSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"scale": self.scale, "hidden_units": self.hidden_units}
 
 
-def cosine_schedule(learning_rate, steps):
+def cosine_schedule(
+    learning_rate: float, steps: int
+) -> keras.optimizers.schedules.CosineDecay:
     """Linear warm-up over 2 % of the steps, then half a cosine down to 0.
 
     Args:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import types
 
 import keras
 import tensorflow as tf
@@ -11,12 +12,15 @@ from tqdm import tqdm
 from vqvae2_tf import export
 from vqvae2_tf.data import code_records
 from vqvae2_tf.data import pictures
+from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import picture_examples
 from vqvae2_tf.data.batches import training_batches
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import replacing
 from vqvae2_tf.data.files import write_text
+from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.models import PixelSNAIL
 from vqvae2_tf.sampling import sample_levels
 from vqvae2_tf.training import networks
 from vqvae2_tf.training.loop import Plan
@@ -31,7 +35,9 @@ _GRID_PICTURES = 16
 _CODE_BATCH = 16
 
 
-def check_batch_sizes(config, strategy):
+def check_batch_sizes(
+    config: types.SimpleNamespace, strategy: tf.distribute.Strategy
+) -> None:
     """Raises `UserError` if the replicas do not divide a batch size."""
     replicas = strategy.num_replicas_in_sync
     sizes = {
@@ -47,7 +53,7 @@ def check_batch_sizes(config, strategy):
                 )
 
 
-def run_entries(config):
+def run_entries(config: types.SimpleNamespace) -> list[str]:
     """Names of what a run writes into its folder, its configuration apart."""
     return [
         "autoencoder",
@@ -85,11 +91,11 @@ class Run:
         self.validation = examples("validation")
         self._for_codes = examples("train", config.code_augment)
 
-    def path(self, *parts):
+    def path(self, *parts: str) -> str:
         """A path in the run's folder."""
         return os.path.join(self.config.run_dir, *parts)
 
-    def all_stages(self):
+    def all_stages(self) -> None:
         """Trains, extracts, trains, samples and exports."""
         autoencoder = self.train_autoencoder()
         codes = self.extract_codes(autoencoder)
@@ -102,7 +108,7 @@ class Run:
         self.write_samples(autoencoder, priors)
         self.export(autoencoder, priors)
 
-    def train_autoencoder(self):
+    def train_autoencoder(self) -> VQVAE2:
         """Stage 1. Returns the autoencoder with its averaged weights."""
         config = self.config
         plan = Plan(
@@ -157,7 +163,7 @@ class Run:
         if tf.io.gfile.exists(self.path("saved_models")):
             tf.io.gfile.rmtree(self.path("saved_models"))
 
-    def write_reconstructions(self, autoencoder):
+    def write_reconstructions(self, autoencoder: VQVAE2) -> None:
         """Writes reconstructions.png of held-out pictures."""
         path = self.path("reconstructions.png")
         if tf.io.gfile.exists(path):
@@ -176,7 +182,7 @@ class Run:
             path, rows, ["held-out", "restored"] * (len(rows) // 2)
         )
 
-    def extract_codes(self, autoencoder):
+    def extract_codes(self, autoencoder: VQVAE2) -> list[Examples]:
         """Algorithm 2, lines 1 to 7. Returns `(train, validation)` examples."""
         folder = self.path("codes")
         found = networks.fingerprint(autoencoder)
@@ -243,7 +249,7 @@ class Run:
                     for i in range(kept):
                         yield [level[i] for level in codes], labels[i]
 
-    def train_prior(self, level, codes):
+    def train_prior(self, level: int, codes: list[Examples]) -> PixelSNAIL:
         """Stage 2 of one level. Returns the prior, its weights averaged.
 
         Args:
@@ -267,7 +273,7 @@ class Run:
             plan,
         )
 
-    def write_metrics(self):
+    def write_metrics(self) -> None:
         """Gathers the networks' held-out results into metrics.json."""
         metrics = self._result("autoencoder")
         bits = 0.0
@@ -284,7 +290,9 @@ class Run:
         with tf.io.gfile.GFile(self.path(name, RESULT_FILE)) as file:
             return json.load(file)
 
-    def write_samples(self, autoencoder, priors):
+    def write_samples(
+        self, autoencoder: VQVAE2, priors: list[PixelSNAIL]
+    ) -> None:
         """Writes samples.png, one row a class."""
         path = self.path("samples.png")
         if tf.io.gfile.exists(path):
@@ -312,7 +320,7 @@ class Run:
         ]
         pictures.save_grid(path, rows, titles)
 
-    def export(self, autoencoder, priors):
+    def export(self, autoencoder: VQVAE2, priors: list[PixelSNAIL]) -> None:
         """Writes the SavedModels."""
         folder = self.path("saved_models")
         path = os.path.join(folder, "autoencoder")

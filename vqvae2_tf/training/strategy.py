@@ -9,7 +9,7 @@ from vqvae2_tf.data.files import UserError
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
 
 
-def make_strategy(name):
+def make_strategy(name: str) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a name.
 
     Args:
