@@ -231,8 +231,13 @@ def _make_train_function(model, optimizer, polyak, strategy):
 
     @tf.function
     def run_steps(batches, count):
-        totals = one_step(batches)
-        for _ in tf.range(count - 1):
+        # One call in the graph, not one before the loop and one in it: the
+        # step is large and compiled where it is called.
+        outputs = one_step.get_concrete_function(batches).structured_outputs
+        totals = tf.nest.map_structure(
+            lambda output: tf.zeros(output.shape, output.dtype), outputs
+        )
+        for _ in tf.range(count):
             totals = tf.nest.map_structure(tf.add, totals, one_step(batches))
         return totals
 
