@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests mostly trace and compile, which takes one core: one process a core.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+	tests
 
 .PHONY: demo smoke test test-all lint format clean
 
@@ -14,13 +17,12 @@ smoke: $(VENV)/installed
 		--flagfile=smoke.flags --overwrite
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests \
-		-m "any_backend and not large"
+	$(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not large"
 
 test-all: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q tests -m "large or not large"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -q tests -m any_backend
+	$(PYTEST) -m "large or not large"
+	KERAS_BACKEND=jax $(PYTEST) -m any_backend
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

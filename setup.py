@@ -25,5 +25,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["vqvae2_tf", "vqvae2_tf.*"]),
     package_data={"vqvae2_tf.data": ["assets/*/*"]},
     install_requires=REQUIREMENTS,
-    extras_require={"dev": ["jax>=0.7", "pytest>=8", "ruff>=0.11"]},
+    extras_require={
+        "dev": ["jax>=0.7", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"]
+    },
 )

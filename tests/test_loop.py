@@ -81,8 +81,14 @@ def train(folder, steps, **changes):
     return [array(v) for v in model.variables], metrics
 
 
-def test_training_four_steps_is_two_stop_and_two_more(tmp_path):
-    whole, whole_metrics = train(tmp_path / "whole", 4)
+@pytest.fixture(scope="module")
+def four_steps(tmp_path_factory):
+    """Variables and metrics after four steps in one go."""
+    return train(tmp_path_factory.mktemp("whole"), 4)
+
+
+def test_training_four_steps_is_two_stop_and_two_more(four_steps, tmp_path):
+    whole, whole_metrics = four_steps
     train(tmp_path / "parts", 2)
     # Other draws in between, as in another process.
     np.asarray(keras.random.normal((3,)))
@@ -92,18 +98,16 @@ def test_training_four_steps_is_two_stop_and_two_more(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_steps_in_a_call_do_not_change_the_result(tmp_path):
-    one, _ = train(tmp_path / "one", 4, steps_per_call=1)
-    four, _ = train(tmp_path / "four", 4, steps_per_call=4, validate_every=4)
-    for a, b in zip(one, four, strict=True):
+def test_steps_in_a_call_do_not_change_the_result(four_steps, tmp_path):
+    one, _ = train(tmp_path, 4, steps_per_call=1, validate_every=4)
+    for a, b in zip(one, four_steps[0], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_training_lowers_the_loss_and_logs(tmp_path):
-    _, early = train(tmp_path / "early", 1)
-    _, late = train(tmp_path / "late", 60, validate_every=60)
-    assert late["mse"] < 0.9 * early["mse"]
-    assert list((tmp_path / "late" / "logs").glob("events*"))
+def test_training_lowers_the_loss_and_logs(four_steps, tmp_path):
+    _, late = train(tmp_path, 60, validate_every=60)
+    assert late["mse"] < 0.9 * four_steps[1]["mse"]
+    assert list((tmp_path / "logs").glob("events*"))
 
 
 def test_evaluation_is_that_of_all_examples_at_once():

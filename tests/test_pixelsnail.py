@@ -150,8 +150,9 @@ class TestCausality:
             flat[p, p] = (flat[p, p] + 1) % 5
         logits = logits_of(prior, codes, **given).reshape(25, 24, 5)
         for p in range(24):
+            # Rows of a batch may be rounded differently.
             np.testing.assert_allclose(
-                logits[p, : p + 1], logits[24, : p + 1], rtol=0, atol=1e-6
+                logits[p, : p + 1], logits[24, : p + 1], rtol=0, atol=1e-5
             )
             if p < 23:
                 assert np.abs(logits[p, p + 1] - logits[24, p + 1]).max() > (
