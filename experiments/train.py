@@ -72,7 +72,7 @@ def train():
     strategy = make_strategy(config.strategy)
     check_batch_sizes(config, strategy)
     source.prepare()
-    configuration.claim_run_dir(config, run_entries(config))
+    configuration.claim_run_dir(config, run_entries)
     start = time.monotonic()
     Run(config, source, strategy).all_stages()
     print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")

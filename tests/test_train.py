@@ -287,7 +287,7 @@ def test_overwriting_waits_for_the_checks_and_spares_other_files(
     config = resolve(
         "--dataset=emoji64", run_dir, "--overwrite", "--image_size=64"
     )
-    configuration.claim_run_dir(config, run_entries(config))
+    configuration.claim_run_dir(config, run_entries)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {"config.json", "notes.txt"}
 

@@ -294,7 +294,9 @@ def printable(config: types.SimpleNamespace) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def claim_run_dir(config: types.SimpleNamespace, entries: list[str]) -> None:
+def claim_run_dir(
+    config: types.SimpleNamespace, entries: Callable[[list[str]], list[str]]
+) -> None:
     """Makes the run's folder, or checks that it is of this very run.
 
     With `--overwrite` what an earlier run wrote, and nothing else, is removed
@@ -302,7 +304,8 @@ def claim_run_dir(config: types.SimpleNamespace, entries: list[str]) -> None:
 
     Args:
         config: From `resolve`.
-        entries: Names of the files and folders that a run writes.
+        entries: Function of a run's level names to the names of the files
+            and folders that it writes.
 
     Raises:
         UserError: If the folder holds a run of other flags, or other files.
@@ -313,7 +316,7 @@ def claim_run_dir(config: types.SimpleNamespace, entries: list[str]) -> None:
         if not config.overwrite:
             _check_same(config, earlier)
             return
-        for name in entries:
+        for name in entries(earlier["level_names"]):
             _remove(os.path.join(config.run_dir, name))
     elif tf.io.gfile.exists(config.run_dir) and (
         not tf.io.gfile.isdir(config.run_dir)

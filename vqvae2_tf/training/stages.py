@@ -53,12 +53,16 @@ def check_batch_sizes(
                 )
 
 
-def run_entries(config: types.SimpleNamespace) -> list[str]:
-    """Names of what a run writes into its folder, its configuration apart."""
+def run_entries(levels: list[str]) -> list[str]:
+    """Names of what a run writes into its folder, its configuration apart.
+
+    Args:
+        levels: Names of the run's levels.
+    """
     return [
         "autoencoder",
         "codes",
-        *(f"prior_{name}" for name in config.level_names),
+        *(f"prior_{name}" for name in levels),
         "reconstructions.png",
         "samples.png",
         METRICS_FILE,
@@ -120,14 +124,13 @@ class Run:
             steps_per_call=config.steps_per_loop,
             validate_every=config.validate_every,
         )
-        model = self._train(
+        return self._train(
             "autoencoder",
             lambda: networks.make_autoencoder(config),
             self.train,
             self.validation,
             plan,
         )
-        return model
 
     def _train(self, name, make_model, train, validation, plan):
         """Trains a network, or loads it if that was done before."""
