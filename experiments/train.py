@@ -86,7 +86,7 @@ def main(_):
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; start again to go on from the last checkpoint.")
-    except Exception as error:
+    except Exception as error:  # A full disk has many types.
         if not is_disk_full(error):
             raise
         sys.exit(

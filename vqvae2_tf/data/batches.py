@@ -1,7 +1,6 @@
 """Batches that are a function of (seed, step), so that a run can resume."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -190,11 +189,6 @@ def evaluation_batches(
     weighted = weighted.map(read, num_parallel_calls=tf.data.AUTOTUNE)
     weighted = weighted.batch(replica_batch_size, drop_remainder=True)
     return weighted.prefetch(tf.data.AUTOTUNE)
-
-
-def num_evaluation_batches(examples: Examples, batch_size: int) -> int:
-    """Number of batches of `evaluation_batches`."""
-    return math.ceil(examples.count / batch_size)
 
 
 def _share(dataset, batch_size, context):

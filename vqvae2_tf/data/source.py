@@ -83,7 +83,7 @@ class PictureSource:
             )
         except UserError:
             raise
-        except Exception as error:
+        except Exception as error:  # TFDS raises whatever its builders do.
             if is_disk_full(error):
                 raise
             reason = " ".join(str(error).split())

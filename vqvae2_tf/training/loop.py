@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import num_evaluation_batches
 from vqvae2_tf.data.batches import training_batches
 from vqvae2_tf.training.polyak import PolyakAverage
 
@@ -152,15 +151,11 @@ class Evaluation:
         strategy: `tf.distribute.Strategy`.
     """
 
-    def __init__(
-        self, model, examples: Examples, batch_size, strategy, title=None
-    ):
+    def __init__(self, model, examples, batch_size, strategy):
         self._model = model
         self._batches = strategy.distribute_datasets_from_function(
             lambda context: evaluation_batches(examples, batch_size, context)
         )
-        self._count = num_evaluation_batches(examples, batch_size)
-        self._title = title
 
         @tf.function
         def step(batch):
@@ -174,14 +169,8 @@ class Evaluation:
 
     def __call__(self) -> dict[str, float]:
         """Metrics over the whole pass, of the weights in the model now."""
-        batches = tqdm(
-            self._batches,
-            total=self._count,
-            desc=self._title,
-            disable=self._title is None,
-        )
         total = None
-        for batch in batches:
+        for batch in self._batches:
             statistics = _to_numpy(self._step(batch))
             total = (
                 statistics
