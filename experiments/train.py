@@ -24,6 +24,7 @@ from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training.loop import TrainingDivergedError
+from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.networks import parameter_counts
 from vqvae2_tf.training.stages import Run
 from vqvae2_tf.training.stages import check_batch_sizes
@@ -84,6 +85,8 @@ def main(_):
         train()
     except (UserError, TrainingDivergedError) as error:
         sys.exit(f"error: {error}")
+    except TrainingStoppedError as stopped:
+        sys.exit(str(stopped))
     except KeyboardInterrupt:
         sys.exit("stopped; start again to go on from the last checkpoint.")
     except Exception as error:  # A full disk has many types.

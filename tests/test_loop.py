@@ -1,6 +1,7 @@
 """The training loop: resume, evaluation, and replicas as one device."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.summary.summary_iterator import summary_iterator
 
 from tests.test_case import array
 from tests.test_case import normal
@@ -16,6 +18,7 @@ from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training.loop import Evaluation
 from vqvae2_tf.training.loop import Plan
 from vqvae2_tf.training.loop import TrainingDivergedError
+from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.loop import fit
 
 
@@ -66,9 +69,9 @@ def plan(steps, **changes):
     )
 
 
-def train(folder, steps, **changes):
+def train(folder, steps, make=make_model, **changes):
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    model = make_model(strategy)
+    model = make(strategy)
     metrics = fit(
         model,
         pictures(10),
@@ -96,6 +99,51 @@ def test_training_four_steps_is_two_stop_and_two_more(four_steps, tmp_path):
     assert whole_metrics == parts_metrics
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_asked_to_stop_it_stops_with_a_checkpoint(four_steps, tmp_path):
+    def make_impatient_model(strategy):
+        model = make_model(strategy)
+        metrics_of = model.metrics_from_statistics
+
+        def ask_to_stop(statistics):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return metrics_of(statistics)
+
+        model.metrics_from_statistics = ask_to_stop
+        return model
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(TrainingStoppedError, match="after 1 of 4 steps"):
+        train(tmp_path, 4, make_impatient_model, steps_per_call=1)
+    assert signal.getsignal(signal.SIGTERM) == handler
+    parts, _ = train(tmp_path, 4)
+    for one, other in zip(four_steps[0], parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_best_weights_are_kept_when_later_ones_are_worse(tmp_path):
+    rates = keras.optimizers.schedules.PiecewiseConstantDecay([20], [1e-2, 1.0])
+    _, last = train(tmp_path, 24, learning_rate=rates, validate_every=4)
+    best = keras.saving.load_model(tmp_path / "best.keras")
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    metrics = Evaluation(best, pictures(6, seed=1), 4, strategy)()
+    assert metrics["mse"] < 0.9 * last["mse"]
+
+
+def test_tensorboard_gets_losses_metrics_and_reconstructions(tmp_path):
+    train(tmp_path, 2)
+    (path,) = (tmp_path / "logs").glob("events*")
+    values = [
+        value
+        for event in summary_iterator(str(path))
+        for value in event.summary.value
+    ]
+    tags = {value.tag for value in values}
+    assert {"train/loss", "validation/psnr", "train/top_usage"} <= tags
+    (shown,) = [v for v in values if v.tag == "validation/reconstructions"]
+    width, height, *images = shown.tensor.string_val
+    assert (width, height, len(images)) == (b"8", b"16", 6)
 
 
 def test_steps_in_a_call_do_not_change_the_result(four_steps, tmp_path):

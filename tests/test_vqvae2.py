@@ -385,11 +385,11 @@ class TestSize:
             is_top = i == len(strides) - 1
             inputs = hidden if i else channels
             total += self.downsample(count, inputs, hidden) + stack
-            total += self.conv(1, hidden * (1 if is_top else 2), width)
+            total += self.conv(1, hidden + (not is_top) * width, width)
             if i:
                 # This level's decoder, and its way to the bottom.
                 total += self.conv(3, width, hidden) + stack
-                total += self.upsample(count, hidden, hidden, hidden)
+                total += self.upsample(count, hidden, hidden, width)
                 total += self.upsample(
                     sum(halvings[1 : i + 1]), width, hidden, width
                 )

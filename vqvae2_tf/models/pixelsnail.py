@@ -59,6 +59,8 @@ class PixelSNAIL(keras.Model):
             are missing or unexpected.
     """
 
+    selection_metric = "nll"
+
     def __init__(
         self,
         map_size,
@@ -355,6 +357,10 @@ class PixelSNAIL(keras.Model):
             "nll": nll,
             "bits_per_image": nll * math.prod(self.map_size) / math.log(2),
         }
+
+    def pictures(self, batch):
+        """What is worth looking at while this model trains: nothing."""
+        return {}
 
     def get_config(self):
         return {**super().get_config(), **self._config}

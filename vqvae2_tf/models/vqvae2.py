@@ -51,6 +51,8 @@ class VQVAE2(keras.Model):
             divide the pictures' size.
     """
 
+    selection_metric = "mse"
+
     def __init__(
         self,
         strides=(4, 2),
@@ -96,7 +98,7 @@ class VQVAE2(keras.Model):
             Encoder(stride, *widths, dtype=policy) for stride in coarse_first
         ]
         self.level_decoders = [
-            Decoder(stride, hidden_units, *widths, dtype=policy)
+            Decoder(stride, code_dim, *widths, dtype=policy)
             for stride in coarse_first[:-1]
         ]
         self.projections = [
@@ -127,7 +129,7 @@ class VQVAE2(keras.Model):
     def build(self, images_shape=None):
         code_map = (None, None, None, self.code_dim)
         features = (None, None, None, self.hidden_units)
-        both = (None, None, None, 2 * self.hidden_units)
+        both = (None, None, None, self.hidden_units + self.code_dim)
         for encoder in self.encoders[:-1]:
             encoder.build(features)
         self.encoders[-1].build((None, None, None, self.channels))
@@ -268,6 +270,20 @@ class VQVAE2(keras.Model):
             metrics[f"{name}_usage"] = measures.codebook_usage(counts)
             metrics[f"{name}_perplexity"] = measures.codebook_perplexity(counts)
         return metrics
+
+    def pictures(self, batch):
+        """What is worth looking at while this model trains.
+
+        Args:
+            batch: As for `loss_and_statistics`.
+
+        Returns:
+            dict with `reconstructions`, `[B, 2 H, W, channels]` float32, not
+            clipped: each picture above its reconstruction.
+        """
+        images = batch["image"]
+        restored = self(images)["reconstruction"]
+        return {"reconstructions": ops.concatenate([images, restored], axis=1)}
 
     def get_config(self):
         return {**super().get_config(), **self._config}

@@ -13,6 +13,7 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.models import latent_map_sizes
 from vqvae2_tf.models import level_names
+from vqvae2_tf.training.precision import PRECISIONS
 from vqvae2_tf.training.strategy import STRATEGIES
 
 CONFIG_FILE = "config.json"
@@ -121,6 +122,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("boolean", "overwrite", False, "Start afresh in --run_dir.")
     define("boolean", "dry_run", False, "Print what would run, and stop.")
     define("enum", "strategy", "auto", STRATEGIES, "Devices to use.")
+    define(
+        "enum",
+        "precision",
+        "auto",
+        PRECISIONS,
+        "Of the networks' arithmetic; auto: bfloat16 where it is faster.",
+    )
     define("list", "image_size", "256", "Pixels: a number, or height,width.")
     define(
         "list",
@@ -181,6 +189,7 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
         "data_dir",
         "run_dir",
         "strategy",
+        "precision",
         "overwrite",
         "dry_run",
         "augment",

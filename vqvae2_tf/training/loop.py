@@ -18,7 +18,12 @@ from tqdm import tqdm
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
+from vqvae2_tf.data.files import replacing
+from vqvae2_tf.training.interruption import StopRequest
 from vqvae2_tf.training.polyak import PolyakAverage
+
+# Held-out examples that TensorBoard shows.
+_SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,10 @@ class TrainingDivergedError(ValueError):
     """The loss is not a finite number any more."""
 
 
+class TrainingStoppedError(RuntimeError):
+    """A signal asked the run to stop; its state is in a checkpoint."""
+
+
 def fit(
     model: keras.Model,
     train: Examples,
@@ -64,8 +73,10 @@ def fit(
         train: `Examples` to train on.
         validation: `Examples` held out.
         plan: `Plan`.
-        folder: Holds `checkpoints/` and `logs/` (TensorBoard). A run that was
-            stopped goes on from its last checkpoint.
+        folder: Holds `checkpoints/` (the last states), `best.keras` (the
+            averaged weights of the lowest held-out `model.selection_metric`)
+            and `logs/` (TensorBoard). A run that was stopped goes on from its
+            last checkpoint, and ends with the weights that it would have had.
         strategy: `tf.distribute.Strategy`.
         title: What the progress bar says.
 
@@ -75,15 +86,18 @@ def fit(
 
     Raises:
         TrainingDivergedError: If the loss becomes infinite or not a number.
+        TrainingStoppedError: If SIGINT or SIGTERM came; after a checkpoint.
     """
     with strategy.scope():
         optimizer = keras.optimizers.Adam(plan.learning_rate)
         optimizer.build(model.trainable_variables)
         polyak = PolyakAverage(model.trainable_variables, plan.polyak_decay)
+    validate = _Validation(model, validation, plan, folder, strategy, polyak)
     checkpoint = tf.train.Checkpoint(
         model=variables_of([model]),
         optimizer=variables_of([optimizer]),
         polyak=polyak,
+        lowest=validate.lowest,
     )
     manager = tf.train.CheckpointManager(
         checkpoint, os.path.join(folder, "checkpoints"), max_to_keep=2
@@ -103,13 +117,14 @@ def fit(
             )
         )
     )
-    run_steps = _make_train_function(model, optimizer, polyak, strategy)
-    evaluate_model = Evaluation(model, validation, plan.batch_size, strategy)
-    writer = tf.summary.create_file_writer(os.path.join(folder, "logs"))
+    run_steps = make_train_function(model, optimizer, polyak, strategy)
     held_out = None
-    with tqdm(
-        total=plan.steps, initial=step, desc=title, unit="step"
-    ) as progress:
+    with (
+        StopRequest() as stop,
+        tqdm(
+            total=plan.steps, initial=step, desc=title, unit="step"
+        ) as progress,
+    ):
         while step < plan.steps:
             next_stop = min(
                 plan.steps,
@@ -128,17 +143,62 @@ def fit(
             metrics = model.metrics_from_statistics(_to_numpy(statistics))
             rate = float(tf.convert_to_tensor(optimizer.learning_rate))
             scalars = {"loss": loss, "learning_rate": rate, **metrics}
-            _write_scalars(writer, "train", scalars, step)
+            validate.write_scalars("train", scalars, step)
             progress.update(count)
             progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            if step == next_stop:
+            if step == next_stop and not stop.requested:
+                # Before the checkpoint, which holds the lowest metric so far.
+                held_out = validate(step)
+            if step == next_stop or stop.requested:
                 manager.save(step)
-                with polyak.in_model():
-                    held_out = evaluate_model()
-                _write_scalars(writer, "validation", held_out, step)
-        writer.close()
+            if stop.requested:
+                raise TrainingStoppedError(
+                    f"{title}: stopped after {step} of {plan.steps} steps; "
+                    "start again to go on."
+                )
     polyak.assign_to_model()
-    return held_out or evaluate_model()
+    return held_out or validate.evaluate()
+
+
+class _Validation:
+    """Looks at the averaged weights, and writes down what it sees."""
+
+    def __init__(self, model, examples, plan, folder, strategy, polyak):
+        self._model = model
+        self._polyak = polyak
+        self._folder = folder
+        self._writer = tf.summary.create_file_writer(
+            os.path.join(folder, "logs")
+        )
+        some = next(iter(evaluation_batches(examples, _SHOWN)))
+        count = int(tf.reduce_sum(some["weight"]))
+        self._some = tf.nest.map_structure(lambda x: x[:count], some)
+        self.evaluate = Evaluation(model, examples, plan.batch_size, strategy)
+        # In the checkpoint, so that a resumed run knows it.
+        self.lowest = tf.Variable(np.inf, trainable=False, dtype=tf.float64)
+
+    def __call__(self, step):
+        with self._polyak.in_model():
+            metrics = self.evaluate()
+            if metrics[self._model.selection_metric] < float(self.lowest):
+                self.lowest.assign(metrics[self._model.selection_metric])
+                path = os.path.join(self._folder, "best.keras")
+                with replacing(path) as temporary:
+                    self._model.save(temporary)
+            with self._writer.as_default(step):
+                for name, images in self._model.pictures(self._some).items():
+                    shown = np.clip((np.asarray(images) + 1.0) / 2.0, 0.0, 1.0)
+                    tf.summary.image(
+                        f"validation/{name}", shown, max_outputs=_SHOWN
+                    )
+        self.write_scalars("validation", metrics, step)
+        return metrics
+
+    def write_scalars(self, group, scalars, step):
+        with self._writer.as_default(step):
+            for name, value in scalars.items():
+                tf.summary.scalar(f"{group}/{name}", value)
+        self._writer.flush()
 
 
 class Evaluation:
@@ -196,7 +256,7 @@ def variables_of(trackables: list) -> tf.Module:
     return module
 
 
-def _make_train_function(model, optimizer, polyak, strategy):
+def make_train_function(model, optimizer, polyak, strategy):
     variables = model.trainable_variables
 
     def replica_step(batch):
@@ -245,10 +305,3 @@ def _to_numpy(statistics):
     return {
         name: np.asarray(value, "float64") for name, value in statistics.items()
     }
-
-
-def _write_scalars(writer, group, scalars, step):
-    with writer.as_default(step):
-        for name, value in scalars.items():
-            tf.summary.scalar(f"{group}/{name}", value)
-    writer.flush()

@@ -11,8 +11,15 @@ from vqvae2_tf.training.schedules import PriorSchedule
 from vqvae2_tf.training.schedules import cosine_schedule
 
 
-def make_autoencoder(config: types.SimpleNamespace) -> VQVAE2:
-    """The built `VQVAE2` of a configuration."""
+def make_autoencoder(
+    config: types.SimpleNamespace, dtype: str = "float32"
+) -> VQVAE2:
+    """The built `VQVAE2` of a configuration.
+
+    Args:
+        config: From `config.resolve`.
+        dtype: Keras dtype policy.
+    """
     model = VQVAE2(
         strides=config.strides,
         hidden_units=config.hidden_units,
@@ -25,13 +32,17 @@ def make_autoencoder(config: types.SimpleNamespace) -> VQVAE2:
         ema_decay=config.ema_decay,
         restart_after=config.restart_after,
         seed=config.seed,
+        dtype=dtype,
     )
     model.build((None, *config.image_size, config.channels))
     return model
 
 
 def make_prior(
-    config: types.SimpleNamespace, level: int, num_classes: int
+    config: types.SimpleNamespace,
+    level: int,
+    num_classes: int,
+    dtype: str = "float32",
 ) -> PixelSNAIL:
     """The built `PixelSNAIL` of one level of a configuration.
 
@@ -39,6 +50,7 @@ def make_prior(
         config: From `config.resolve`.
         level: 0 for the top.
         num_classes: Number of labels; 0 without classes.
+        dtype: Keras dtype policy.
     """
     model = PixelSNAIL(
         map_size=config.map_sizes[level],
@@ -56,6 +68,7 @@ def make_prior(
         coarser_map_sizes=config.map_sizes[:level],
         num_conditioning_blocks=config.prior_conditioning_blocks[level],
         conditioning_units=config.prior_conditioning_units[level],
+        dtype=dtype,
     )
     model.build((None, *config.map_sizes[level]))
     return model

@@ -25,6 +25,8 @@ from vqvae2_tf.sampling import sample_levels
 from vqvae2_tf.training import networks
 from vqvae2_tf.training.loop import Plan
 from vqvae2_tf.training.loop import fit
+from vqvae2_tf.training.precision import choose_precision
+from vqvae2_tf.training.precision import dtype_policy
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
@@ -82,6 +84,9 @@ class Run:
     def __init__(self, config, source, strategy):
         self.config = config
         self.strategy = strategy
+        precision, reason = choose_precision(config.precision)
+        self._dtype = dtype_policy(precision)
+        print(f"precision: {precision}, {reason}", flush=True)
         self.class_names = (
             source.class_names if config.class_conditional else []
         )
@@ -126,7 +131,7 @@ class Run:
         )
         return self._train(
             "autoencoder",
-            lambda: networks.make_autoencoder(config),
+            lambda: networks.make_autoencoder(config, self._dtype),
             self.train,
             self.validation,
             plan,
@@ -271,7 +276,9 @@ class Run:
         )
         return self._train(
             f"prior_{config.level_names[level]}",
-            lambda: networks.make_prior(config, level, len(self.class_names)),
+            lambda: networks.make_prior(
+                config, level, len(self.class_names), self._dtype
+            ),
             *codes,
             plan,
         )

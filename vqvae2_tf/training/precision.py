@@ -1,0 +1,50 @@
+"""Which arithmetic a run's networks use."""
+
+import tensorflow as tf
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+# Instructions that multiply bfloat16 matrices; without them CPUs emulate.
+_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
+
+
+def choose_precision(name: str) -> tuple[str, str]:
+    """The precision of a run.
+
+    Args:
+        name: Of `PRECISIONS`; "auto" is bfloat16 where the hardware
+            multiplies in it.
+
+    Returns:
+        Tuple of "float32" or "bfloat16", and the reason in a few words.
+    """
+    if name != "auto":
+        return name, "as --precision says"
+    if tf.config.list_logical_devices("TPU"):
+        return "bfloat16", "a TPU multiplies in it"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        capability = details.get("compute_capability", (0, 0))
+        if capability >= (8, 0):
+            return "bfloat16", "this GPU multiplies in it"
+        return "float32", "this GPU has no bfloat16 units"
+    if any(flag in _cpu_flags() for flag in _CPU_FLAGS):
+        return "bfloat16", "this processor has bfloat16 matrix units"
+    return "float32", "this processor has no bfloat16 matrix units"
+
+
+def dtype_policy(precision: str) -> str:
+    """The Keras dtype policy of a precision: weights are float32 in both."""
+    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
+
+
+def _cpu_flags():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("flags"):
+                    return line.split()
+    except OSError:  # Not Linux.
+        pass
+    return []
