@@ -64,23 +64,35 @@ def train():
         config.validation_share,
     )
     config.data_version = source.builder.info.full_name
-    print(configuration.printable(config))
-    num_classes = len(source.class_names) if config.class_conditional else 0
-    for name, count in parameter_counts(config, num_classes).items():
-        print(f"{name}: {count:,} parameters")
+    print(configuration.printable(config), flush=True)
     if config.dry_run:
+        print_parameter_counts(config, source)
         return
     strategy = make_strategy(config.strategy)
     check_batch_sizes(config, strategy)
+    configuration.check_run_dir(config)
     source.prepare()
     configuration.claim_run_dir(config, run_entries)
+    print_parameter_counts(config, source)
     start = time.monotonic()
     Run(config, source, strategy).all_stages()
     print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")
 
 
-def main(_):
+def print_parameter_counts(config, source):
+    """One line a network."""
+    num_classes = len(source.class_names) if config.class_conditional else 0
+    for name, count in parameter_counts(config, num_classes).items():
+        print(f"{name}: {count:,} parameters", flush=True)
+
+
+def main(arguments):
     logging.set_verbosity(logging.WARNING)
+    if len(arguments) > 1:
+        sys.exit(
+            "error: expected flags only, such as --flagfile=NAME or "
+            f"--nooverwrite. Received: {' '.join(arguments[1:])}"
+        )
     try:
         train()
     except (UserError, TrainingDivergedError) as error:

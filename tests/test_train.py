@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -79,6 +80,9 @@ def test_paper_flagfiles_have_the_papers_sizes():
         ("--prior_heads=7", "prior_heads"),
         ("--temperature=0", "temperature"),
         ("--dataset=", "dataset must be given"),
+        ("--learning_rate=nan", "learning_rate.*finite"),
+        ("--commitment_cost=inf", "commitment_cost.*finite"),
+        ("--prior_learning_rate=inf", "prior_learning_rate"),
     ],
 )
 def test_bad_values_are_told_with_their_flag(argument, message):
@@ -94,6 +98,17 @@ def test_flags_out_of_range_are_told(argument):
     name = argument.partition("=")[0].lstrip("-")
     with pytest.raises(flags.IllegalFlagValueError, match=name):
         resolve(argument)
+
+
+def test_a_folder_is_the_same_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    datasets = {
+        resolve(f"--dataset=folder:{path}", "--run_dir=x").dataset
+        for path in ("pictures", "./pictures/", tmp_path / "pictures")
+    }
+    assert datasets == {f"folder:{tmp_path / 'pictures'}"}
+    remote = "folder:gs://bucket/pictures"
+    assert resolve(f"--dataset={remote}", "--run_dir=x").dataset == remote
 
 
 def test_fingerprints_tell_weights_apart(tmp_path):
@@ -263,6 +278,36 @@ def test_a_run_folder_of_other_flags_is_refused(small_run):
     before = contents(small_run / "run")
     result = run_train(small_run, "--num_codes=7")
     assert_one_sentence(result, "--num_codes (6 then, 7 now)", "--overwrite")
+    assert contents(small_run / "run") == before
+
+
+def test_other_flags_of_sampling_draw_the_samples_again(small_run, tmp_path):
+    shutil.copytree(small_run / "run", tmp_path / "run")
+    before = contents(tmp_path / "run")
+    config = types.SimpleNamespace(
+        **json.loads(before[tmp_path / "run" / "config.json"])
+    )
+    config.run_dir, config.temperature = str(tmp_path / "run"), [0.5, 0.5]
+    configuration.check_run_dir(config)
+    configuration.claim_run_dir(config, run_entries)
+    after = contents(tmp_path / "run")
+    changed = {p.name for p in before if before[p] != after.get(p)}
+    assert changed == {"samples.png", "config.json"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for name in ("file", "file/run"):
+        config = resolve("--dataset=emoji64", f"--run_dir={tmp_path / name}")
+        with pytest.raises(UserError, match="run_dir"):
+            configuration.check_run_dir(config)
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+def test_arguments_that_are_no_flags_are_refused(small_run):
+    before = contents(small_run / "run")
+    result = run_train(small_run, "--overwrite", "false")
+    assert_one_sentence(result, "flags only", "false")
     assert contents(small_run / "run") == before
 
 

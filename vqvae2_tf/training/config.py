@@ -1,6 +1,7 @@
 """The flags of a run, checked and resolved before any work starts."""
 
 import json
+import math
 import os
 import types
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from absl import flags
 
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.models import latent_map_sizes
 from vqvae2_tf.models import level_names
@@ -21,7 +23,16 @@ SCHEDULES = ("constant", "cosine", "paper")
 
 # How a run is carried out, not what comes of it: these may differ when a run
 # is gone on with.
-_CONDUCT = ("data_dir", "run_dir", "strategy", "overwrite", "dry_run")
+_CONDUCT = (
+    "data_dir",
+    "run_dir",
+    "strategy",
+    "overwrite",
+    "dry_run",
+    "steps_per_loop",
+)
+# What only the pictures of samples depend on; they are drawn again.
+_SAMPLING = ("temperature", "samples_per_class")
 
 # Name, default, lowest value, highest value, help. The default's type is the
 # flag's.
@@ -200,6 +211,16 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
         *(row[0] for row in _NUMBERS),
     ):
         setattr(config, name, values(name))
+    for name, *_ in _NUMBERS:
+        if not math.isfinite(getattr(config, name)):
+            raise UserError(
+                f"--{name}: expected a finite number. Received: "
+                f"{getattr(config, name)}"
+            )
+    folder = config.dataset.removeprefix("folder:")
+    if folder != config.dataset and "://" not in folder:
+        # The same folder is the same data set however it is written.
+        config.dataset = f"folder:{os.path.abspath(folder)}"
 
     size = _numbers("image_size", values("image_size"), int, 1, None)
     if len(size) > 2:
@@ -240,7 +261,12 @@ def _numbers(flag, texts, kind: Callable, low, high):
             number = kind(text)
         except ValueError:
             number = None
-        if number is None or not low <= number or (high and number > high):
+        if (
+            number is None
+            or not math.isfinite(number)
+            or not low <= number
+            or (high and number > high)
+        ):
             raise UserError(
                 f"--{flag}: expected {expected}. Received: {text!r}"
             )
@@ -303,41 +329,69 @@ def printable(config: types.SimpleNamespace) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def claim_run_dir(
-    config: types.SimpleNamespace, entries: Callable[[list[str]], list[str]]
-) -> None:
-    """Makes the run's folder, or checks that it is of this very run.
-
-    With `--overwrite` what an earlier run wrote, and nothing else, is removed
-    first; the configuration last, so that it can be repeated.
+def check_run_dir(config: types.SimpleNamespace) -> None:
+    """Checks that the run's folder can be written to and is of this very run.
 
     Args:
         config: From `resolve`.
-        entries: Function of a run's level names to the names of the files
-            and folders that it writes.
 
     Raises:
-        UserError: If the folder holds a run of other flags, or other files.
+        UserError: If the folder holds a run of other flags, or other files,
+            or nothing can be written there.
     """
-    path = os.path.join(config.run_dir, CONFIG_FILE)
+    folder = config.run_dir
+    path = os.path.join(folder, CONFIG_FILE)
     if tf.io.gfile.exists(path):
         earlier = _read_config(path)
         if not config.overwrite:
             _check_same(config, earlier)
-            return
-        for name in entries(earlier["level_names"]):
-            _remove(os.path.join(config.run_dir, name))
-    elif tf.io.gfile.exists(config.run_dir) and (
-        not tf.io.gfile.isdir(config.run_dir)
+    elif tf.io.gfile.exists(folder) and (
+        not tf.io.gfile.isdir(folder)
         or any(
             not name.startswith(".writing-")
-            for name in tf.io.gfile.listdir(config.run_dir)
+            for name in tf.io.gfile.listdir(folder)
         )
     ):
         raise UserError(
-            f"--run_dir={config.run_dir} is neither an empty folder nor one "
+            f"--run_dir={folder} is neither an empty folder nor one "
             f"of an earlier run (it has no {CONFIG_FILE})."
         )
+    probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
+    try:
+        tf.io.gfile.makedirs(folder)
+        with tf.io.gfile.GFile(probe, "w") as file:
+            file.write("")
+        tf.io.gfile.remove(probe)
+    except tf.errors.OpError as error:
+        if is_disk_full(error):
+            raise
+        raise UserError(
+            f"--run_dir={folder} cannot be written to: {error.message}"
+        ) from error
+
+
+def claim_run_dir(
+    config: types.SimpleNamespace, entries: Callable[[list[str]], list[str]]
+) -> None:
+    """Writes the configuration into the run's folder.
+
+    With `--overwrite` what an earlier run wrote, and nothing else, is removed
+    first; the configuration last, so that it can be repeated. If flags of
+    sampling are other than before, the samples are removed.
+
+    Args:
+        config: From `resolve`, after `check_run_dir`.
+        entries: Function of a run's level names to the names of the files
+            and folders that it writes.
+    """
+    path = os.path.join(config.run_dir, CONFIG_FILE)
+    if tf.io.gfile.exists(path):
+        earlier = _read_config(path)
+        if config.overwrite:
+            for name in entries(earlier["level_names"]):
+                _remove(os.path.join(config.run_dir, name))
+        elif _differing(config, earlier, _SAMPLING):
+            _remove(os.path.join(config.run_dir, "samples.png"))
     write_text(path, printable(config))
 
 
@@ -361,13 +415,18 @@ def _read_config(path):
     return earlier
 
 
-def _check_same(config, earlier):
+def _differing(config, earlier, names):
     now = json.loads(printable(config))
-    differing = [
+    return [
         f"--{name} ({earlier.get(name)!r} then, {now.get(name)!r} now)"
-        for name in sorted({*earlier, *now})
-        if name not in _CONDUCT and earlier.get(name) != now.get(name)
+        for name in names
+        if earlier.get(name) != now.get(name)
     ]
+
+
+def _check_same(config, earlier):
+    names = {*earlier, *vars(config)} - {*_CONDUCT, *_SAMPLING}
+    differing = _differing(config, earlier, sorted(names))
     if differing:
         raise UserError(
             f"--run_dir={config.run_dir} was made with other flags: "
