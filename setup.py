@@ -26,6 +26,13 @@ setuptools.setup(
     package_data={"vqvae2_tf.data": ["assets/*/*"]},
     install_requires=REQUIREMENTS,
     extras_require={
-        "dev": ["jax>=0.7", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"]
+        # TFDS's builder test case imports dill.
+        "dev": [
+            "dill>=0.3.8",
+            "jax>=0.7",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.11",
+        ],
     },
 )
