@@ -309,13 +309,27 @@ def test_bare_flagfile_names_are_found_beside_the_script(
     assert found == ["train.py", *arguments]
 
 
-def test_a_broken_picture_is_named_before_any_work(small_run, tmp_path):
-    for name in ("pictures", "small.flags"):
-        (tmp_path / name).symlink_to(small_run / name)
-    shutil.copytree(small_run / "pictures", tmp_path / "broken")
-    (tmp_path / "broken" / "dark" / "bad.jpg").write_bytes(b"no picture")
-    result = run_train(tmp_path, "--dataset=folder:broken")
-    assert_one_sentence(result, "dark/bad.jpg")
+def test_broken_pictures_are_named_and_trained_without(small_run, tmp_path):
+    shutil.copy(small_run / "small.flags", tmp_path)
+    shutil.copytree(small_run / "pictures", tmp_path / "pictures")
+    (tmp_path / "pictures" / "dark" / "bad.jpg").write_bytes(b"no picture")
+    result = run_train(tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "left out: dark/bad.jpg" in result.stderr
+    whole, spared = (
+        (folder / "run" / "metrics.json").read_bytes()
+        for folder in (small_run, tmp_path)
+    )
+    assert spared == whole
+
+
+def test_a_folder_without_a_sound_picture_is_told(small_run, tmp_path):
+    shutil.copy(small_run / "small.flags", tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"")
+    result = run_train(tmp_path)
+    assert_one_sentence(result, "found 0 besides 2", "a.png, b.png")
     assert not (tmp_path / "run").exists()
 
 
