@@ -1,5 +1,6 @@
 """The main script: flagfiles, a whole small run, and its errors."""
 
+import importlib.util
 import json
 import pathlib
 import resource
@@ -85,6 +86,14 @@ def test_bad_values_are_told_with_their_flag(argument, message):
     with pytest.raises(UserError, match=message) as caught:
         resolve("--dataset=emoji64", "--run_dir=x", argument)
     assert "\n" not in str(caught.value)
+
+
+def test_an_augmenter_that_is_not_installed_is_told(monkeypatch):
+    arguments = ["--dataset=emoji64", "--run_dir=x", "--augmenter=keras_cv"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="--augmenter=keras_cv needs.*install"):
+        resolve(*arguments)
+    assert resolve(*arguments[:-1]).augmenter == "tf_image"
 
 
 @pytest.mark.parametrize(

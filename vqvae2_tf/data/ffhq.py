@@ -136,7 +136,7 @@ def _check_files(folder):
     def is_sound(number):
         data = _read_file(folder, number)
         try:
-            # Not Pillow, which refuses long colour profiles.
+            # As it is decoded in training: not every decoder refuses the same.
             picture = tf.io.decode_png(data)
         except tf.errors.InvalidArgumentError:
             return False
