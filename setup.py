@@ -16,6 +16,8 @@ REQUIREMENTS = [
     "tqdm>=4.66",
 ]
 
+KERAS_CV = "keras-cv>=0.9,<0.10"
+
 setuptools.setup(
     name="vqvae2_tf",
     version="0.1.0",
@@ -26,6 +28,16 @@ setuptools.setup(
     package_data={"vqvae2_tf.data": ["assets/*/*"]},
     install_requires=REQUIREMENTS,
     extras_require={
-        "dev": ["jax>=0.7", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.11"]
+        # For --augmenter=keras_cv.
+        "keras_cv": [KERAS_CV],
+        # TFDS's builder test case imports dill.
+        "dev": [
+            "dill>=0.3.8",
+            "jax>=0.7",
+            KERAS_CV,
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.11",
+        ],
     },
 )

@@ -1,5 +1,7 @@
 """Augmentation: stateless, clipped, and each operation within its range."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,11 +11,23 @@ from vqvae2_tf.data import augmentation
 SIZE = (8, 8)
 
 
-def draw(image, names, index, seed=0):
-    seed = tf.constant([seed, index], tf.int64)
-    return augmentation.augment(
-        tf.constant(image, tf.float32), SIZE, names, seed
-    ).numpy()
+@pytest.fixture(params=augmentation.AUGMENTERS)
+def draw(request):
+    """A function that draws with each of the augmenters."""
+    if request.param == "keras_cv" and not importlib.util.find_spec("keras_cv"):
+        pytest.skip("keras-cv is not installed")
+    operations = augmentation.operations_of(request.param)
+
+    @tf.function(reduce_retracing=True)
+    def augmented(image, seed, names):
+        return augmentation.augment(image, SIZE, names, seed, operations)
+
+    def draw(image, names, index, seed=0):
+        seed = tf.constant([seed, index], tf.int64)
+        image = tf.constant(image, tf.float32)
+        return augmented(image, seed, tuple(names)).numpy()
+
+    return draw
 
 
 def picture(low=0.3, high=0.7, shape=(8, 8, 3)):
@@ -21,7 +35,7 @@ def picture(low=0.3, high=0.7, shape=(8, 8, 3)):
     return draws.astype("float32")
 
 
-def test_a_draw_is_a_function_of_seed_and_example():
+def test_a_draw_is_a_function_of_seed_and_example(draw):
     image = picture(0, 1, (12, 12, 3))
     names = augmentation.NAMES
     np.testing.assert_array_equal(draw(image, names, 3), draw(image, names, 3))
@@ -29,7 +43,7 @@ def test_a_draw_is_a_function_of_seed_and_example():
     assert (draw(image, names, 3) != draw(image, names, 3, seed=1)).any()
 
 
-def test_results_stay_in_range():
+def test_results_stay_in_range(draw):
     image = picture(0, 1)
     for index in range(20):
         result = draw(image, augmentation.NAMES, index)
@@ -37,7 +51,7 @@ def test_results_stay_in_range():
         assert result.max() <= 1
 
 
-def test_flip_gives_the_picture_or_its_mirror_image():
+def test_flip_gives_the_picture_or_its_mirror_image(draw):
     image = picture()
     flipped = [(draw(image, ["flip"], i) != image).any() for i in range(200)]
     assert 60 < sum(flipped) < 140
@@ -46,7 +60,7 @@ def test_flip_gives_the_picture_or_its_mirror_image():
         np.testing.assert_array_equal(draw(image, ["flip"], i), expected)
 
 
-def test_crop_reaches_every_corner_and_without_it_the_centre_is_cut():
+def test_crop_reaches_every_corner_and_without_it_the_centre_is_cut(draw):
     image = np.arange(100, dtype="float32").reshape(10, 10, 1) / 100
     corners = {draw(image, ["crop"], i)[0, 0, 0] for i in range(200)}
     expected = {image[i, j, 0] for i in range(3) for j in range(3)}
@@ -54,7 +68,7 @@ def test_crop_reaches_every_corner_and_without_it_the_centre_is_cut():
     np.testing.assert_array_equal(draw(image, [], 0), image[1:9, 1:9])
 
 
-def test_brightness_moves_all_pixels_alike_within_its_delta():
+def test_brightness_moves_all_pixels_alike_within_its_delta(draw):
     image = picture()
     deltas = [draw(image, ["brightness"], i) - image for i in range(200)]
     assert np.ptp(deltas, axis=(1, 2, 3)).max() < 1e-5
@@ -63,7 +77,7 @@ def test_brightness_moves_all_pixels_alike_within_its_delta():
     assert 0.07 < means.max() < 0.0801
 
 
-def test_contrast_scales_around_the_mean_within_ten_percent():
+def test_contrast_scales_around_the_mean_within_ten_percent(draw):
     image = picture()
     factors = []
     for i in range(200):
@@ -76,7 +90,7 @@ def test_contrast_scales_around_the_mean_within_ten_percent():
     assert 1.09 < np.max(factors) < 1.101
 
 
-def test_hue_and_saturation_stay_within_their_deltas():
+def test_hue_and_saturation_stay_within_their_deltas(draw):
     image = picture(0.2, 0.8)
     before = tf.image.rgb_to_hsv(image).numpy()
     turns, factors = [], []
@@ -92,7 +106,7 @@ def test_hue_and_saturation_stay_within_their_deltas():
     assert 1.09 < max(factors) < 1.101
 
 
-def test_noise_is_added_to_half_of_the_pictures():
+def test_noise_is_added_to_half_of_the_pictures(draw):
     image = np.full((8, 8, 3), 0.5, "float32")
     stds = [draw(image, ["noise"], i).std() for i in range(200)]
     noisy = [std for std in stds if std > 0]
@@ -100,7 +114,7 @@ def test_noise_is_added_to_half_of_the_pictures():
     assert np.mean(noisy) == pytest.approx(0.02, rel=0.05)
 
 
-def test_shift_moves_by_four_pixels_at_most():
+def test_shift_moves_by_four_pixels_at_most(draw):
     image = np.zeros((8, 8, 1), "float32")
     image[4, 4] = 1
     moves = set()

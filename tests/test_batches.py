@@ -1,11 +1,15 @@
 """Batches are a function of (seed, step)."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
+from vqvae2_tf.data.batches import picture_examples
 from vqvae2_tf.data.batches import training_batches
 
 
@@ -82,3 +86,44 @@ def test_evaluation_weighs_each_example_once(hosts):
             np.add.at(total, batch["index"].numpy(), batch["weight"].numpy())
     assert (total == 1).all()
     assert lengths == {3}
+
+
+class Pictures:
+    """A source of a few pictures of noise."""
+
+    def __init__(self):
+        draws = np.random.default_rng(0).integers(256, size=(10, 12, 14, 3))
+        self.files = [
+            tf.io.encode_png(pixels).numpy() for pixels in draws.astype("uint8")
+        ]
+
+    def num_examples(self, split):
+        return len(self.files)
+
+    def examples(self, split):
+        return tf.data.Dataset.from_tensor_slices(
+            {"image": self.files, "label": [0] * len(self.files)}
+        )
+
+
+@pytest.mark.parametrize("augmenter", augmentation.AUGMENTERS)
+def test_augmented_pictures_are_a_function_of_seed_and_step(augmenter):
+    if augmenter == "keras_cv" and not importlib.util.find_spec("keras_cv"):
+        pytest.skip("keras-cv is not installed")
+
+    def images(threads, start_step, global_seed):
+        tf.random.set_seed(global_seed)
+        examples = picture_examples(
+            Pictures(), "train", (8, 8), 3, augmentation.NAMES, augmenter
+        )
+        batches = training_batches(examples, 4, 0, start_step)
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        batches = batches.with_options(options).take(8 - start_step)
+        return np.stack([batch["image"] for batch in batches])
+
+    whole = images(threads=1, start_step=0, global_seed=0)
+    resumed = images(threads=8, start_step=3, global_seed=1)
+    np.testing.assert_array_equal(resumed, whole[3:])
+    # The third epoch's draws are not the first's.
+    assert len(np.unique(whole.reshape(32, -1), axis=0)) == 32

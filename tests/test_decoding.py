@@ -4,8 +4,10 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from vqvae2_tf.data.decoding import UnreadablePictureError
 from vqvae2_tf.data.decoding import cover
 from vqvae2_tf.data.decoding import decode_picture
 
@@ -41,17 +43,93 @@ def test_colours_of_other_modes_are_kept(picture, options):
     )
 
 
+def test_cmyk_jpegs_have_the_colours_that_were_put_in():
+    colours = Image.new("RGB", (48, 16), (200, 30, 60))
+    colours.paste((20, 120, 200), (16, 0, 32, 16))
+    colours.paste((240, 230, 90), (32, 0, 48, 16))
+    data = encoded(colours.convert("CMYK"), "JPEG", quality=95)
+    assert Image.open(io.BytesIO(data)).mode == "CMYK"
+    pixels = np.asarray(decode_picture(data, 3)).astype(int)
+    assert (
+        np.abs(pixels[4:-4, 4:-4] - np.asarray(colours)[4:-4, 4:-4]).max() < 9
+    )
+    # TensorFlow's decoder, which later reads what TFDS keeps as it is, agrees.
+    other = tf.io.decode_jpeg(data, 3).numpy()
+    assert np.abs(pixels - other).max() <= 2
+
+
+def clear_palette():
+    """Left half index 0, which is clear; right half blue."""
+    picture = Image.new("P", (4, 2), 0)
+    picture.putpalette([0, 0, 0, 0, 0, 255])
+    picture.paste(1, (2, 0, 4, 2))
+    return picture
+
+
+def by_key():
+    """The same with a colour that means clear."""
+    picture = Image.new("RGB", (4, 2), (1, 2, 3))
+    picture.paste((0, 0, 255), (2, 0, 4, 2))
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "options"),
+    [
+        (clear_palette(), {"transparency": 0}),
+        (clear_palette(), {"file_format": "GIF", "transparency": 0}),
+        (by_key(), {"transparency": (1, 2, 3)}),
+    ],
+    ids=["palette", "gif", "colour key"],
+)
+def test_clear_palette_entries_and_colours_are_white(picture, options):
+    pixels = decoded(picture, **options)
+    assert (pixels[:, :2] == 255).all()
+    assert (pixels[:, 2:] == [0, 0, 255]).all()
+
+
 def test_transparency_is_put_on_white():
     pixels = decoded(Image.new("RGBA", (2, 2), (0, 0, 0, 0)))
     assert (pixels == 255).all()
     half = decoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)))
     np.testing.assert_allclose(half, 127, atol=1)
+    grey = decoded(Image.new("LA", (2, 2), (100, 51)), channels=1)
+    np.testing.assert_allclose(grey, 0.2 * 100 + 0.8 * 255, atol=1)
 
 
-def test_sixteen_bit_greys_are_scaled():
-    values = np.array([[0, 257 * 100, 65535]], "uint16")
+def test_sixteen_bit_greys_are_scaled_to_the_nearest():
+    values = np.arange(65536, dtype="uint16").reshape(256, 256)
     pixels = decoded(Image.fromarray(values), channels=1)
-    np.testing.assert_array_equal(pixels, [[0, 100, 255]])
+    exact = values * (255 / 65535)
+    assert np.abs(pixels - exact).max() <= 0.5
+    tiff = decoded(Image.fromarray(values), channels=1, file_format="TIFF")
+    np.testing.assert_array_equal(tiff, pixels)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bit_colours_are_scaled(channels):
+    values = np.full((4, 5, channels), 65535, "uint16")
+    values[..., :3] = np.arange(60).reshape(4, 5, 3) * 1100
+    data = tf.io.encode_png(values).numpy()
+    pixels = np.asarray(decode_picture(data, 3))
+    exact = values[..., :3] * (255 / 65535)
+    assert np.abs(pixels - exact).max() <= 1
+
+
+def test_long_colour_profiles_are_no_damage():
+    pixels = decoded(RED, icc_profile=bytes(2 << 20))
+    assert (pixels == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.full((2, 2), 0.5, "float32"), np.full((2, 2), 70_000, "int32")],
+    ids=["floats", "more than 16 bits"],
+)
+def test_values_without_a_range_are_refused(values):
+    data = encoded(Image.fromarray(values), "TIFF")
+    with pytest.raises(UnreadablePictureError):
+        decode_picture(data, 3)
 
 
 def test_the_cameras_orientation_is_applied():
@@ -62,11 +140,15 @@ def test_the_cameras_orientation_is_applied():
     assert pixels.shape == (4, 2, 3)
 
 
-def test_a_truncated_file_is_an_error():
+@pytest.mark.parametrize(
+    "file_format", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"]
+)
+def test_truncated_and_empty_files_are_refused(file_format):
     noise = np.random.default_rng(0).integers(256, size=(32, 32, 3))
-    data = encoded(Image.fromarray(noise.astype("uint8")))
-    with pytest.raises((OSError, SyntaxError)):
-        decode_picture(data[: len(data) // 2], 3)
+    data = encoded(Image.fromarray(noise.astype("uint8")), file_format)
+    for part in (data[: len(data) // 2], data[:20], b""):
+        with pytest.raises(UnreadablePictureError):
+            decode_picture(part, 3)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from vqvae2_tf.data.batches import evaluation_batches
@@ -81,15 +82,94 @@ def test_non_square_grey_pictures_are_covered_and_cut(tmp_path):
     assert images.shape[1:] == (8, 12, 1)
 
 
-def test_broken_pictures_are_named(tmp_path):
+def save_broken(folder):
+    """Two files that are no pictures, and one that is half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(9).integers(256, size=(32, 32, 3))
+    Image.fromarray(noise.astype("uint8")).save(folder / "half.png")
+    whole = (folder / "half.png").read_bytes()
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "page.jpg").write_bytes(b"<html>not found</html>")
+    return ["empty.png", "half.png", "page.jpg"]
+
+
+def test_broken_pictures_of_all_splits_are_left_out_and_named(tmp_path, caplog):
     save_pictures(tmp_path / "p", 6)
-    (tmp_path / "p" / "empty.png").write_bytes(b"")
-    whole = (tmp_path / "p" / "000.png").read_bytes()
-    (tmp_path / "p" / "half.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"(empty|half)\.png") as caught:
-        open_folder(tmp_path / "p", tmp_path, share=0.5)
+    broken = save_broken(tmp_path / "p")
+    for _ in range(2):  # Prepared now, and found prepared.
+        caplog.clear()
+        source = open_folder(tmp_path / "p", tmp_path, share=0.5)
+        assert source.broken == broken
+        warnings = [
+            record.getMessage()
+            for record in caplog.records
+            if "left out" in record.getMessage()
+        ]
+        assert len(warnings) == 1
+        assert "3 pictures cannot be decoded" in warnings[0]
+        assert ", ".join(broken) in warnings[0]
+    kept = [len(images_of(source, s)[0]) for s in ("train", "validation")]
+    assert sum(kept) == 6
+
+
+def test_broken_pictures_leave_the_split_as_it_is(tmp_path):
+    save_pictures(tmp_path / "p", 20)
+    alone = open_folder(tmp_path / "p", tmp_path)
+    before = [images_of(alone, s)[0] for s in ("train", "validation")]
+    save_broken(tmp_path / "p")
+    beside = open_folder(tmp_path / "p", tmp_path)
+    for split, images in zip(("train", "validation"), before, strict=True):
+        np.testing.assert_array_equal(images_of(beside, split)[0], images)
+
+
+def test_a_folder_of_broken_pictures_is_told(tmp_path):
+    save_pictures(tmp_path / "p", 1)
+    broken = save_broken(tmp_path / "p")
+    with pytest.raises(UserError, match="found 1 besides 3") as caught:
+        open_folder(tmp_path / "p", tmp_path)
+    assert ", ".join(broken) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "000.png" not in str(caught.value)
+
+
+def test_sizes_and_modes_may_be_mixed(tmp_path):
+    folder = tmp_path / "p"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    modes = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"]
+    for i, mode in enumerate(modes):
+        size = (5 + 3 * i, 30 - 2 * i)
+        draws = rng.integers(256, size=(*size, 3)).astype("uint8")
+        picture = Image.fromarray(draws).convert(mode)
+        ending = "jpg" if mode in ("CMYK", "YCbCr") else "png"
+        picture.save(folder / f"{mode}.{ending}")
+    wide = rng.integers(65536, size=(20, 9)).astype("uint16")
+    Image.fromarray(wide).save(folder / "16 bit.png")
+    source = open_folder(folder, tmp_path)
+    assert source.broken == []
+    images = [images_of(source, s)[0] for s in ("train", "validation")]
+    assert np.concatenate(images).shape == (9, 8, 8, 3)
+
+
+def test_a_folder_in_the_cloud_is_read(tmp_path):
+    # TensorFlow's ram:// goes where gs:// does: through tf.io.gfile. It cannot
+    # rename a folder, so that TFDS has to prepare its data elsewhere.
+    save_pictures(tmp_path / "p" / "cats", 5, seed=1)
+    save_pictures(tmp_path / "p" / "dogs", 5, seed=2)
+    save_broken(tmp_path / "p" / "dogs")
+    for path in (tmp_path / "p").rglob("*.*"):
+        copy = f"ram://cloud/p/{path.relative_to(tmp_path / 'p')}"
+        tf.io.gfile.makedirs(copy.rpartition("/")[0])
+        tf.io.gfile.copy(str(path), copy)
+    cloud = open_folder("ram://cloud/p/", tmp_path / "cloud")
+    local = open_folder(tmp_path / "p", tmp_path)
+    assert cloud.broken == local.broken
+    assert cloud.class_names == ["cats", "dogs"]
+    for split in ("train", "validation"):
+        for one, other in zip(
+            images_of(cloud, split), images_of(local, split), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_picture_stays_in_its_split_when_others_come(tmp_path):

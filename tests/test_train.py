@@ -1,5 +1,6 @@
 """The main script: flagfiles, a whole small run, and its errors."""
 
+import importlib.util
 import json
 import pathlib
 import resource
@@ -89,6 +90,14 @@ def test_bad_values_are_told_with_their_flag(argument, message):
     with pytest.raises(UserError, match=message) as caught:
         resolve("--dataset=emoji64", "--run_dir=x", argument)
     assert "\n" not in str(caught.value)
+
+
+def test_an_augmenter_that_is_not_installed_is_told(monkeypatch):
+    arguments = ["--dataset=emoji64", "--run_dir=x", "--augmenter=keras_cv"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="--augmenter=keras_cv needs.*install"):
+        resolve(*arguments)
+    assert resolve(*arguments[:-1]).augmenter == "tf_image"
 
 
 @pytest.mark.parametrize(
@@ -354,13 +363,27 @@ def test_bare_flagfile_names_are_found_beside_the_script(
     assert found == ["train.py", *arguments]
 
 
-def test_a_broken_picture_is_named_before_any_work(small_run, tmp_path):
-    for name in ("pictures", "small.flags"):
-        (tmp_path / name).symlink_to(small_run / name)
-    shutil.copytree(small_run / "pictures", tmp_path / "broken")
-    (tmp_path / "broken" / "dark" / "bad.jpg").write_bytes(b"no picture")
-    result = run_train(tmp_path, "--dataset=folder:broken")
-    assert_one_sentence(result, "dark/bad.jpg")
+def test_broken_pictures_are_named_and_trained_without(small_run, tmp_path):
+    shutil.copy(small_run / "small.flags", tmp_path)
+    shutil.copytree(small_run / "pictures", tmp_path / "pictures")
+    (tmp_path / "pictures" / "dark" / "bad.jpg").write_bytes(b"no picture")
+    result = run_train(tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "left out: dark/bad.jpg" in result.stderr
+    whole, spared = (
+        (folder / "run" / "metrics.json").read_bytes()
+        for folder in (small_run, tmp_path)
+    )
+    assert spared == whole
+
+
+def test_a_folder_without_a_sound_picture_is_told(small_run, tmp_path):
+    shutil.copy(small_run / "small.flags", tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"")
+    result = run_train(tmp_path)
+    assert_one_sentence(result, "found 0 besides 2", "a.png, b.png")
     assert not (tmp_path / "run").exists()
 
 

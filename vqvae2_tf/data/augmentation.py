@@ -1,6 +1,8 @@
 """Augmentation keyed by (seed, example): the same at any parallelism."""
 
+from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -55,6 +57,24 @@ OPERATIONS = {
 }
 NEEDS_COLOUR = ("hue", "saturation")
 NAMES = ("crop", *OPERATIONS)
+AUGMENTERS = ("tf_image", "keras_cv")
+
+
+def operations_of(augmenter: str) -> Mapping[str, Callable]:
+    """The random operations by name, in the order of their application.
+
+    Args:
+        augmenter: One of `AUGMENTERS`. `keras_cv` needs that package, and has
+            to be asked for outside of graphs.
+
+    Returns:
+        dict of functions of `(image, seed)`.
+    """
+    if augmenter == "tf_image":
+        return OPERATIONS
+    from vqvae2_tf.data import augmentation_keras_cv
+
+    return {**OPERATIONS, **augmentation_keras_cv.OPERATIONS}
 
 
 def augment(
@@ -62,6 +82,7 @@ def augment(
     size: tuple[int, int],
     names: Collection[str],
     seed: tf.Tensor,
+    operations: Mapping[str, Callable] = OPERATIONS,
 ) -> tf.Tensor:
     """Crops a picture to size and applies random operations to it.
 
@@ -74,6 +95,7 @@ def augment(
         size: `(height, width)` of the result.
         names: Names out of `NAMES`. Without `crop` the centre is cut out.
         seed: `[2]` int32 or int64; the result is a function of it.
+        operations: From `operations_of`.
 
     Returns:
         `[*size, C]` float32 in [0, 1].
@@ -83,7 +105,7 @@ def augment(
         image = _crop(image, size, seed)
     else:
         image = center_crop(image, size)
-    for number, (name, operation) in enumerate(OPERATIONS.items()):
+    for number, (name, operation) in enumerate(operations.items()):
         if name in names:
             own_seed = seed + tf.constant([number + 1, 0], seed.dtype) * 7919
             image = operation(image, own_seed)

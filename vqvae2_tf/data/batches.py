@@ -38,6 +38,7 @@ def picture_examples(
     image_size: tuple[int, int],
     channels: int,
     augment: Sequence[str] = (),
+    augmenter: str = "tf_image",
 ) -> Examples:
     """Examples out of a `PictureSource`.
 
@@ -48,11 +49,14 @@ def picture_examples(
             cropped.
         channels: 1 or 3.
         augment: Names of `augmentation.NAMES`, applied in training.
+        augmenter: One of `augmentation.AUGMENTERS`, which applies them.
 
     Returns:
         `Examples` of dicts with `image` `[*image_size, channels]` float32 in
         [-1, 1] and `label` int32.
     """
+
+    operations = augmentation.operations_of(augmenter)
 
     def covered(example):
         image = tf.io.decode_image(
@@ -74,7 +78,7 @@ def picture_examples(
 
     def read_for_training(example, seed):
         image = augmentation.augment(
-            covered(example), image_size, augment, seed
+            covered(example), image_size, augment, seed, operations
         )
         return result(example, image)
 

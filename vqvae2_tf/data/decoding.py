@@ -5,6 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
+from PIL import PngImagePlugin
 
 ENDINGS = (
     ".bmp",
@@ -17,11 +18,24 @@ ENDINGS = (
     ".webp",
 )
 
+# Pillow refuses PNG files with colour profiles and texts above 1 MiB, which
+# photographs may have.
+PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
+
+# What Pillow raises at damaged files.
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+class UnreadablePictureError(ValueError):
+    """Bytes that are no whole picture, or one without a defined range."""
+
 
 def decode_picture(data: bytes, channels: int) -> Image.Image:
     """Decodes a picture of any usual format and mode.
 
-    Transparency is put on white, 16-bit greys are scaled to 8 bits, the
+    Transparency, of whatever mode, is put on white. 16 bits a channel are
+    scaled to 8, greys to the nearest value, colours by their high byte, as
+    Pillow reads them. CMYK is converted without a colour profile. The
     orientation that a camera noted is applied; of an animation the first
     picture is taken.
 
@@ -33,22 +47,33 @@ def decode_picture(data: bytes, channels: int) -> Image.Image:
         `PIL.Image.Image` of mode `L` or `RGB`.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: From
-            Pillow, if the bytes are no whole picture.
+        UnreadablePictureError: If the bytes are no whole picture, or its
+            values are floats or have more than 16 bits, so that nothing says
+            which of them is white.
     """
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, "float64")
-        if picture.mode.startswith("I"):
-            values = values / 257.0
-        picture = Image.fromarray(np.clip(values, 0, 255).astype("uint8"))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("L" if channels == 1 else "RGB")
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+        picture = _eight_bits(ImageOps.exif_transpose(picture))
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture)
+        return picture.convert("L" if channels == 1 else "RGB")
+    except _BROKEN as error:
+        raise UnreadablePictureError(str(error)) from error
+
+
+def _eight_bits(picture):
+    """A picture of 8 bits a channel; 16-bit greys are scaled by 1 / 257."""
+    if picture.mode == "F":
+        raise ValueError("float values have no defined range")
+    if not picture.mode.startswith("I"):
+        return picture
+    values = np.asarray(picture, "int64")
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("values of more than 16 bits")
+    return Image.fromarray(np.rint(values / 257.0).astype("uint8"))
 
 
 def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

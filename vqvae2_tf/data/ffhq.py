@@ -1,28 +1,72 @@
-"""FFHQ at 1024x1024 from the published folders of PNG files."""
+"""FFHQ at 1024x1024 from what its publishers offer: PNG files or TFRecords."""
 
+import contextlib
 import os
+from collections.abc import Iterator
+from concurrent import futures
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import some_of
 
 NUM_PICTURES = 70_000
 NUM_TRAIN = 60_000
+SIZE = 1024
+HOMEPAGE = "https://github.com/NVlabs/ffhq-dataset"
 PNG_FOLDER = "images1024x1024"
+RECORDS = "tfrecords/ffhq/ffhq-r10.tfrecords"
+# All records of the published file are of one length.
+RECORD_BYTES = 3_145_795
+
+
+def find_pictures(manual_dir: str) -> str:
+    """Tells which of the published forms is there whole, PNG files first.
+
+    Args:
+        manual_dir: Path of TFDS's manual directory; local or in a cloud.
+
+    Returns:
+        `PNG_FOLDER` or `RECORDS`.
+
+    Raises:
+        UserError: If neither is, and what is missing of them.
+    """
+    folder = os.path.join(manual_dir, PNG_FOLDER)
+    records = os.path.join(manual_dir, RECORDS)
+    missing = _missing_files(folder)
+    if not missing:
+        return PNG_FOLDER
+    if tf.io.gfile.exists(records):
+        length = tf.io.gfile.stat(records).length
+        expected = NUM_PICTURES * RECORD_BYTES
+        if length == expected:
+            return RECORDS
+        raise UserError(
+            f"--dataset=ffhq: expected {expected:,} bytes in {records}, found "
+            f"{length:,}; get it again from {HOMEPAGE}."
+        )
+    if len(missing) < NUM_PICTURES:
+        raise UserError(
+            f"--dataset=ffhq: {folder} lacks {some_of(missing)}; get what is "
+            f"missing from {HOMEPAGE}."
+        )
+    raise UserError(
+        f"--dataset=ffhq: found neither {folder} nor {records}; get either of "
+        f"them from {HOMEPAGE} and put it there, or name the folder of the "
+        "prepared data set with --data_dir."
+    )
 
 
 def _file_name(number):
     return f"{number // 1000 * 1000:05d}/{number:05d}.png"
 
 
-def missing_files(folder: str) -> list[str]:
-    """Names of the pictures that are not below the PNG folder.
-
-    Args:
-        folder: Path of `images1024x1024`.
-
-    Returns:
-        List of paths relative to the folder.
-    """
+def _missing_files(folder):
+    """Names of the pictures that are not below the PNG folder."""
     found = set()
     for parent in range(0, NUM_PICTURES, 1000):
         path = os.path.join(folder, f"{parent:05d}")
@@ -37,16 +81,20 @@ def missing_files(folder: str) -> list[str]:
 class Ffhq(tfds.core.GeneratorBasedBuilder):
     """Flickr-Faces-HQ, 70,000 portraits; the first 60,000 are for training.
 
-    Reads `images1024x1024/00000/00000.png` to `69000/69999.png` below the
-    manual directory. Splits `train` and `validation`, by file number. Examples
-    have `image` `[1024, 1024, 3]` uint8.
+    Reads, below the manual directory, `images1024x1024/00000/00000.png` to
+    `69000/69999.png`, or `tfrecords/ffhq/ffhq-r10.tfrecords`, the finest of
+    the files published for StyleGAN. Splits `train` and `validation`, by file
+    number; a record's number is its position, for the records themselves do
+    not hold any. Examples have `image` `[1024, 1024, 3]` uint8.
+
+    Preparing it raises `UserError` that names what is missing, and the PNG
+    files that are damaged.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        f"Get the folder {PNG_FOLDER} of FFHQ "
-        "(https://github.com/NVlabs/ffhq-dataset) and put it into the manual "
-        "directory."
+        f"Get {PNG_FOLDER} or {RECORDS} of FFHQ ({HOMEPAGE}) and put it, with "
+        "its folders, into the manual directory."
     )
 
     def _info(self):
@@ -56,24 +104,85 @@ class Ffhq(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(
-                        shape=(1024, 1024, 3), encoding_format="png"
+                        shape=(SIZE, SIZE, 3), encoding_format="png"
                     )
                 }
             ),
-            homepage="https://github.com/NVlabs/ffhq-dataset",
+            homepage=HOMEPAGE,
         )
 
     def _split_generators(self, dl_manager):
-        folder = os.path.join(dl_manager.manual_dir, PNG_FOLDER)
+        manual_dir = os.fspath(dl_manager.manual_dir)
+        form = find_pictures(manual_dir)
+        path = os.path.join(manual_dir, form)
+        if form == PNG_FOLDER:
+            _check_files(path)
         return {
-            "train": self._generate_examples(folder, 0, NUM_TRAIN),
+            "train": self._generate_examples(path, 0, NUM_TRAIN),
             "validation": self._generate_examples(
-                folder, NUM_TRAIN, NUM_PICTURES
+                path, NUM_TRAIN, NUM_PICTURES
             ),
         }
 
-    def _generate_examples(self, folder, start, stop):
-        for number in range(start, stop):
-            path = os.path.join(folder, _file_name(number))
-            with tf.io.gfile.GFile(path, "rb") as file:
-                yield number, {"image": file.read()}
+    def _generate_examples(self, path, start, stop):
+        read = _read_files if path.endswith(PNG_FOLDER) else _read_records
+        for number, image in enumerate(read(path, start, stop), start):
+            yield number, {"image": image}
+
+
+def _check_files(folder):
+    """Decodes all PNG files. Raises `UserError` that names the damaged."""
+
+    def is_sound(number):
+        data = _read_file(folder, number)
+        try:
+            # As it is decoded in training: not every decoder refuses the same.
+            picture = tf.io.decode_png(data)
+        except tf.errors.InvalidArgumentError:
+            return False
+        return picture.shape == (SIZE, SIZE, 3)
+
+    with (
+        futures.ThreadPoolExecutor() as pool,
+        contextlib.closing(pool.map(is_sound, range(NUM_PICTURES))) as checks,
+    ):
+        damaged = [
+            _file_name(number)
+            for number, sound in enumerate(
+                tqdm(checks, "checking pictures", NUM_PICTURES, unit="img")
+            )
+            if not sound
+        ]
+    if damaged:
+        raise UserError(
+            f"--dataset=ffhq: expected PNG files of {SIZE}x{SIZE} pixels in "
+            f"{folder}; get {some_of(damaged)} again from {HOMEPAGE}."
+        )
+
+
+def _read_file(folder, number):
+    path = os.path.join(folder, _file_name(number))
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _read_files(folder, start, stop) -> Iterator[bytes]:
+    for number in range(start, stop):
+        yield _read_file(folder, number)
+
+
+def _read_records(path, start, stop) -> Iterator[np.ndarray]:
+    """`[1024, 1024, 3]` uint8 of each record in [start, stop)."""
+    # Skipped records are read too, which is little beside the encoding.
+    records = tf.data.TFRecordDataset(path).skip(start).take(stop - start)
+    for record in records.as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        shape = tuple(features["shape"].int64_list.value)
+        if shape != (3, SIZE, SIZE):
+            raise UserError(
+                f"--dataset=ffhq: expected pictures of (3, {SIZE}, {SIZE}) "
+                f"bytes in {path}, found {shape}."
+            )
+        (data,) = features["data"].bytes_list.value
+        planes = np.frombuffer(data, "uint8").reshape(shape)
+        yield np.ascontiguousarray(planes.transpose(1, 2, 0))

@@ -4,12 +4,20 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 
 class UserError(ValueError):
     """A mistake of the user's, told in one sentence without a stack trace."""
+
+
+def some_of(names: Sequence[str], count: int = 5) -> str:
+    """The first of many names, for a sentence: "a, b and 7 more"."""
+    more = len(names) - count
+    shown = ", ".join(names[:count])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @contextlib.contextmanager

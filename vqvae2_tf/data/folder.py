@@ -1,18 +1,19 @@
 """A folder of the user's own pictures as a data set."""
 
+import contextlib
 import hashlib
 import math
 import os
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
+from tqdm import tqdm
 
 from vqvae2_tf.data import decoding
 from vqvae2_tf.data.files import UserError
-
-_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from vqvae2_tf.data.files import some_of
 
 
 class FolderConfig(tfds.core.BuilderConfig):
@@ -63,14 +64,41 @@ class FolderConfig(tfds.core.BuilderConfig):
         name = os.path.basename(folder) or "root"
         super().__init__(name=f"{name}-{digest[:16]}")
 
-    def split_paths(self) -> dict[str, list[str]]:
-        """Paths of each split, by a hash of the files' contents.
+    def check(self) -> tuple[dict[str, list[str]], list[str]]:
+        """Reads and decodes all pictures, and splits the sound ones.
 
-        Copies of a picture under two names fall to the same split, and a
-        picture stays in its split when others come or go, but for the one
-        that is moved if a split would be empty.
+        The split is by a hash of the files' contents: copies of a picture
+        under two names fall to the same split, and a picture stays in its
+        split when others come or go, but for the one that is moved if a split
+        would be empty.
+
+        Returns:
+            The paths of each split, and those that cannot be decoded.
+
+        Raises:
+            UserError: If there is nothing to train on or to validate with.
         """
-        ranks = {path: self._rank(path) for path in self.paths}
+        ranks, broken = {}, []
+        with (
+            futures.ThreadPoolExecutor() as pool,
+            contextlib.closing(pool.map(self._rank, self.paths)) as found,
+        ):
+            for path, rank in tqdm(
+                zip(self.paths, found, strict=True),
+                desc="checking pictures",
+                total=len(self.paths),
+                unit="img",
+            ):
+                if rank is None:
+                    broken.append(path)
+                else:
+                    ranks[path] = rank
+        if len(ranks) < 2:
+            raise UserError(
+                f"--dataset=folder:{self.folder}: expected two or more "
+                f"pictures, found {len(ranks)} besides {len(broken)} that "
+                f"cannot be decoded: {some_of(broken)}."
+            )
         bound = self.validation_share
         lowest, highest = min(ranks.values()), max(ranks.values())
         if lowest >= bound:
@@ -85,11 +113,16 @@ class FolderConfig(tfds.core.BuilderConfig):
                 f"--dataset=folder:{self.folder}: all pictures in it are the "
                 "same, so that none is left to train on."
             )
-        return splits
+        return splits, broken
 
     def _rank(self, path):
-        with tf.io.gfile.GFile(os.path.join(self.folder, path), "rb") as file:
-            digest = hashlib.sha256(file.read()).digest()
+        """Hash of a file in [0, 1), or None if it is no picture."""
+        data = _read(os.path.join(self.folder, path))
+        try:
+            decoding.decode_picture(data, self.channels)
+        except decoding.UnreadablePictureError:
+            return None
+        digest = hashlib.sha256(data).digest()
         return int.from_bytes(digest[:6], "big") / 2**48
 
 
@@ -100,8 +133,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     that just covers the configured size, `label` (0 without classes) and
     `path` relative to the folder.
 
-    Preparing it raises `UserError` that names the pictures that cannot be
-    decoded, if there are any.
+    Pictures that cannot be decoded are left out; the metadata names them, as
+    `broken`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -123,28 +156,23 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                     "path": tfds.features.Text(),
                 }
             ),
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager):
+        splits, broken = self.builder_config.check()
+        self.info.metadata["broken"] = broken
         return {
             split: self._generate_examples(paths)
-            for split, paths in self.builder_config.split_paths().items()
+            for split, paths in splits.items()
         }
 
     def _generate_examples(self, paths):
         config = self.builder_config
-        broken = []
         for path in paths:
-            try:
-                with tf.io.gfile.GFile(
-                    os.path.join(config.folder, path), "rb"
-                ) as file:
-                    picture = decoding.decode_picture(
-                        file.read(), config.channels
-                    )
-            except _BROKEN:
-                broken.append(path)
-                continue
+            picture = decoding.decode_picture(
+                _read(os.path.join(config.folder, path)), config.channels
+            )
             pixels = np.asarray(decoding.cover(picture, config.image_size))
             yield (
                 path,
@@ -156,13 +184,11 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                     "path": path,
                 },
             )
-        if broken:
-            more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-            raise UserError(
-                f"--dataset=folder:{config.folder}: cannot decode "
-                f"{', '.join(broken[:5])}{more}; mend or remove what is named "
-                "and start again."
-            )
+
+
+def _read(path):
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
 
 
 def _list_pictures(folder):

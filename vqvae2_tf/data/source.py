@@ -6,16 +6,23 @@ import os
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 
 from vqvae2_tf.data import emoji64
 from vqvae2_tf.data import ffhq
+from vqvae2_tf.data import imagenet
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import is_disk_full
+from vqvae2_tf.data.files import some_of
 from vqvae2_tf.data.folder import Folder
 from vqvae2_tf.data.folder import FolderConfig
 
 FOLDER_PREFIX = "folder:"
 _OWN_BUILDERS = {"emoji64": emoji64.Emoji64, "ffhq": ffhq.Ffhq}
+_MANUAL_CHECKS = {
+    "ffhq": ffhq.find_pictures,
+    "imagenet2012": imagenet.check_archives,
+}
 _VALIDATION_NAMES = ("validation", "valid", "test")
 
 
@@ -55,8 +62,15 @@ class PictureSource:
         """Whether the pictures are on this machine in TFDS's form."""
         return self.builder.is_prepared()
 
+    @property
+    def broken(self) -> list[str]:
+        """Names of a folder's pictures that were left out, once prepared."""
+        return list((self.builder.info.metadata or {}).get("broken", []))
+
     def prepare(self) -> None:
         """Downloads and prepares the data set if that is not done yet.
+
+        Warns of pictures that were left out, each time.
 
         Raises:
             UserError: If it cannot be had, and where it was looked for, or it
@@ -70,11 +84,21 @@ class PictureSource:
                 f"--dataset={self.builder.name} has no split named train of "
                 f"two or more pictures; it has {', '.join(splits)}."
             )
+        if self.broken:
+            logging.warning(
+                "%d pictures cannot be decoded and are left out: %s "
+                "(metadata.json in %s names all)",
+                len(self.broken),
+                some_of(self.broken),
+                self.builder.data_dir,
+            )
 
     def _prepare(self):
         name = self.builder.name
-        if isinstance(self.builder, ffhq.Ffhq):
-            self._check_manual_files()
+        if name in _MANUAL_CHECKS:
+            _MANUAL_CHECKS[name](
+                os.path.join(self.data_root, "downloads", "manual")
+            )
         try:
             self.builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
@@ -91,25 +115,6 @@ class PictureSource:
                 f"--dataset={name} is not in {self.data_root} "
                 f"(--data_dir) and could not be prepared: {reason}"
             ) from error
-
-    def _check_manual_files(self):
-        folder = os.path.join(
-            self.data_root, "downloads", "manual", ffhq.PNG_FOLDER
-        )
-        missing = ffhq.missing_files(folder)
-        if len(missing) == ffhq.NUM_PICTURES:
-            raise UserError(
-                f"--dataset=ffhq: found neither the prepared data set in "
-                f"{self.data_root} (--data_dir) nor its pictures in "
-                f"{folder}; get the folder {ffhq.PNG_FOLDER} of "
-                f"{self.builder.info.homepage} and put it there."
-            )
-        if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            raise UserError(
-                f"--dataset=ffhq: {folder} lacks {', '.join(missing[:5])}"
-                f"{more}."
-            )
 
     def _split_instruction(self, split):
         splits = self.builder.info.splits

@@ -1,5 +1,6 @@
 """The flags of a run, checked and resolved before any work starts."""
 
+import importlib.util
 import json
 import math
 import os
@@ -159,6 +160,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         [],
         "The same for the second and later of --code_passes.",
     )
+    define(
+        "enum",
+        "augmenter",
+        "tf_image",
+        augmentation.AUGMENTERS,
+        "What augments: the same operations in the same ranges.",
+    )
     define("enum", "schedule", "constant", SCHEDULES[:2], "Of learning_rate.")
     define(
         "enum", "prior_schedule", "paper", SCHEDULES, "Of prior_learning_rate."
@@ -205,6 +213,7 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
         "dry_run",
         "augment",
         "code_augment",
+        "augmenter",
         "schedule",
         "prior_schedule",
         "class_conditional",
@@ -245,6 +254,13 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
         raise UserError("--channels: expected 1 or 3. Received: 2")
     for flag in ("augment", "code_augment"):
         _check_augmentation(flag, getattr(config, flag), config)
+    if config.augmenter == "keras_cv" and not importlib.util.find_spec(
+        "keras_cv"
+    ):
+        raise UserError(
+            "--augmenter=keras_cv needs the package keras-cv; install it with "
+            "pip install 'keras-cv<0.10', or leave the flag out."
+        )
     for name, default, low, high, _ in _LEVEL_NUMBERS:
         numbers = _numbers(name, values(name), type(default[0]), low, high)
         setattr(config, name, _one_a_level(name, numbers, config.level_names))

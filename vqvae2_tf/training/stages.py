@@ -93,7 +93,12 @@ class Run:
 
         def examples(split, augment=()):
             return picture_examples(
-                source, split, config.image_size, config.channels, augment
+                source,
+                split,
+                config.image_size,
+                config.channels,
+                augment,
+                config.augmenter,
             )
 
         self.train = examples("train", config.augment)
