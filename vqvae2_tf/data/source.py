@@ -79,10 +79,11 @@ class PictureSource:
         if not self.is_prepared:
             self._prepare()
         splits = self.builder.info.splits
-        if "train" not in splits or splits["train"].num_examples < 2:
+        needed = 1 if any(name in splits for name in _VALIDATION_NAMES) else 2
+        if "train" not in splits or splits["train"].num_examples < needed:
             raise UserError(
                 f"--dataset={self.builder.name} has no split named train of "
-                f"two or more pictures; it has {', '.join(splits)}."
+                f"{needed} or more pictures; it has {', '.join(splits)}."
             )
         if self.broken:
             logging.warning(
@@ -197,10 +198,6 @@ def open_source(
         return PictureSource(builder, validation_share)
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
-    except ValueError as error:
-        raise UserError(
-            f"--dataset={dataset}: {' '.join(str(error).split())}"
-        ) from error
     except tfds.core.DatasetNotFoundError as error:
         known = {*_OWN_BUILDERS, *tfds.list_builders()}
         close = difflib.get_close_matches(dataset, sorted(known), 3)
@@ -208,6 +205,10 @@ def open_source(
         raise UserError(
             f"--dataset={dataset} is neither a TFDS data set nor "
             f"folder:PATH.{hint}"
+        ) from error
+    except Exception as error:  # TFDS raises whatever comes.
+        raise UserError(
+            f"--dataset={dataset}: {' '.join(str(error).split())}"
         ) from error
     features = dict((builder.info.features or {}).items())
     if not isinstance(features.get("image"), tfds.features.Image):
