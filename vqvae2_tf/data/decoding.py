@@ -16,6 +16,8 @@ ENDINGS = (
     ".tiff",
     ".webp",
 )
+# What Pillow raises at bytes that are no whole picture.
+BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def decode_picture(data: bytes, channels: int) -> Image.Image:
@@ -33,8 +35,7 @@ def decode_picture(data: bytes, channels: int) -> Image.Image:
         `PIL.Image.Image` of mode `L` or `RGB`.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: From
-            Pillow, if the bytes are no whole picture.
+        One of `BROKEN`: If the bytes are no whole picture.
     """
     picture = Image.open(io.BytesIO(data))
     picture.load()

@@ -7,12 +7,10 @@ import os
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from vqvae2_tf.data import decoding
 from vqvae2_tf.data.files import UserError
-
-_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from vqvae2_tf.data.picture_files import list_files
 
 
 class FolderConfig(tfds.core.BuilderConfig):
@@ -43,7 +41,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         self.image_size = tuple(image_size)
         self.channels = channels
         self.validation_share = validation_share
-        self.paths = _list_pictures(folder)
+        self.paths = list_files(folder, decoding.ENDINGS)
         if len(self.paths) < 2:
             raise UserError(
                 f"--dataset=folder:{folder}: expected two or more pictures "
@@ -142,7 +140,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                     picture = decoding.decode_picture(
                         file.read(), config.channels
                     )
-            except _BROKEN:
+            except decoding.BROKEN:
                 broken.append(path)
                 continue
             pixels = np.asarray(decoding.cover(picture, config.image_size))
@@ -163,16 +161,3 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                 f"{', '.join(broken[:5])}{more}; mend or remove what is named "
                 "and start again."
             )
-
-
-def _list_pictures(folder):
-    paths = []
-    for parent, _, names in tf.io.gfile.walk(folder):
-        for name in names:
-            if name.startswith(".") or not name.lower().endswith(
-                decoding.ENDINGS
-            ):
-                continue
-            path = os.path.join(parent, name)
-            paths.append(path[len(folder) :].lstrip("/"))
-    return sorted(paths)

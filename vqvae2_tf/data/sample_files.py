@@ -1,0 +1,131 @@
+"""The folder that drawn pictures are written to, class by class."""
+
+import os
+import re
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from vqvae2_tf.data import code_files
+from vqvae2_tf.data.pictures import load_picture
+from vqvae2_tf.data.pictures import save_grid
+from vqvae2_tf.data.pictures import save_picture
+
+PICTURES = "pictures"
+CODES = "codes"
+GRID = "grid.png"
+ENTRIES = (PICTURES, CODES, GRID)
+_GRID_ROWS = 16
+_GRID_COLUMNS = 8
+
+
+class SampleFolder:
+    """A sample's files: `pictures/<class>/<index>.png`, and the like in codes.
+
+    A class's folder is named by its label and its name, so that the pictures
+    can be trained on as a folder of classes in the same order. Without classes
+    there are no such folders.
+
+    Args:
+        folder: Of the sample.
+        class_names: Of all classes of the generator.
+        keep_codes: Whether codes are written too.
+    """
+
+    def __init__(
+        self, folder: str, class_names: Sequence[str], keep_codes: bool
+    ):
+        self.folder = folder
+        self.keep_codes = keep_codes
+        self._titles = list(class_names)
+        digits = len(str(len(class_names) - 1))
+        self._names = [
+            f"{label:0{digits}d}_" + re.sub(r"\W+", "_", name).strip("_")
+            for label, name in enumerate(class_names)
+        ]
+
+    def path(self, part: str, label: int, index: int, ending: str) -> str:
+        """Path of a picture or its codes.
+
+        Args:
+            part: `PICTURES` or `CODES`.
+            label: Of its class; 0 without classes.
+            index: Its number within the class.
+            ending: Of the file.
+        """
+        middle = self._names[label : label + 1]
+        return os.path.join(self.folder, part, *middle, f"{index:06d}{ending}")
+
+    def missing(
+        self, labels: Sequence[int], count: int
+    ) -> Iterator[tuple[int, int]]:
+        """Pairs of label and index that are not on disk, index by index."""
+        for index in range(count):
+            for label in labels:
+                paths = [self.path(PICTURES, label, index, ".png")]
+                if self.keep_codes:
+                    paths.append(
+                        self.path(CODES, label, index, code_files.ENDING)
+                    )
+                if not all(map(tf.io.gfile.exists, paths)):
+                    yield label, index
+
+    def write(
+        self,
+        label: int,
+        index: int,
+        codes: dict[str, np.ndarray],
+        image: np.ndarray,
+    ) -> None:
+        """Writes a picture, and its codes if they are kept.
+
+        Args:
+            label: Of its class.
+            index: Its number within the class.
+            codes: `{"<level>": [h, w] int32}`.
+            image: `[H, W, C]` float32 in [-1, 1].
+        """
+        if self.keep_codes:
+            code_files.save_codes(
+                self.path(CODES, label, index, code_files.ENDING), codes
+            )
+        save_picture(self.path(PICTURES, label, index, ".png"), image)
+
+    def write_grid(self, labels: Sequence[int], count: int) -> str:
+        """Writes a PNG of the first pictures on disk.
+
+        Args:
+            labels: Of the sample's classes; the first 16 get a row of 8.
+                Without classes the first 16 rows are filled.
+            count: Pictures of each class.
+
+        Returns:
+            Its path.
+        """
+        if self._titles:
+            labels = labels[:_GRID_ROWS]
+            titles = [self._titles[label] for label in labels]
+            shown = [
+                (label, index)
+                for label in labels
+                for index in range(min(count, _GRID_COLUMNS))
+            ]
+        else:
+            titles = None
+            shown = [
+                (0, index)
+                for index in range(min(count, _GRID_ROWS * _GRID_COLUMNS))
+            ]
+        images = [
+            load_picture(self.path(PICTURES, *which, ".png")) for which in shown
+        ]
+        across = min(count, _GRID_COLUMNS)
+        rows = [
+            np.stack(images[start : start + across])
+            for start in range(0, len(images), across)
+        ]
+        path = os.path.join(self.folder, GRID)
+        save_grid(path, rows, titles)
+        return path
