@@ -1,11 +1,13 @@
 """Pictures of every usual mode."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vqvae2_tf.data.decoding import BROKEN
 from vqvae2_tf.data.decoding import cover
 from vqvae2_tf.data.decoding import decode_picture
 
@@ -67,6 +69,16 @@ def test_a_truncated_file_is_an_error():
     data = encoded(Image.fromarray(noise.astype("uint8")))
     with pytest.raises((OSError, SyntaxError)):
         decode_picture(data[: len(data) // 2], 3)
+
+
+def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():
+    # Orientation, a number; and the picture's width, but as text.
+    fields = ((0x0112, 3, 1, b"\6\0\0\0"), (0x0100, 2, 4, b"abc\0"))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(fields))
+    exif += b"".join(struct.pack("<HHI4s", *field) for field in fields)
+    data = encoded(RED, file_format="JPEG", exif=exif + bytes(4))
+    with pytest.raises(BROKEN):
+        decode_picture(data, 3)
 
 
 @pytest.mark.parametrize(

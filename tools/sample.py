@@ -13,6 +13,7 @@ added to: what is in it is not drawn again.
 import itertools
 import os
 
+import numpy as np
 from absl import flags
 from tqdm import tqdm
 
@@ -86,10 +87,15 @@ def sample():
         [os.path.join(output, name) for name in sample_files.ENTRIES],
     )
     num_classes = max(len(model.class_names), 1)
-    total = len(labels) * FLAGS.count
-    missing = folder.missing(labels, FLAGS.count)
-    drawn = 0
-    with tqdm(total=total, desc="samples", unit="img") as progress:
+    found = folder.found(labels, FLAGS.count)
+    missing = (
+        (labels[column], index)
+        for index, row in enumerate(found)
+        for column in np.flatnonzero(~row)
+    )
+    with tqdm(
+        total=found.size, initial=found.sum(), desc="samples", unit="img"
+    ) as progress:
         while batch := list(itertools.islice(missing, FLAGS.batch_size)):
             codes = model.sample_codes(
                 [label for label, _ in batch],
@@ -102,11 +108,12 @@ def sample():
             for i, (label, index) in enumerate(batch):
                 own = {name: maps[i] for name, maps in codes.items()}
                 folder.write(label, index, own, images[i])
-            drawn += len(batch)
             progress.update(len(batch))
-        progress.update(total - drawn)
     grid = folder.write_grid(labels, FLAGS.count)
-    print(f"{grid}: {drawn} pictures drawn, {total - drawn} there before")
+    print(
+        f"{grid}: {found.size - found.sum()} pictures drawn, {found.sum()} "
+        "there before"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Any picture file to an array."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image
@@ -16,8 +17,15 @@ ENDINGS = (
     ".tiff",
     ".webp",
 )
-# What Pillow raises at bytes that are no whole picture.
-BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# What Pillow raises at bytes that are no whole picture, or whose camera data
+# are of the wrong types.
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 def decode_picture(data: bytes, channels: int) -> Image.Image:

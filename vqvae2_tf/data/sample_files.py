@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,19 +57,31 @@ class SampleFolder:
         middle = self._names[label : label + 1]
         return os.path.join(self.folder, part, *middle, f"{index:06d}{ending}")
 
-    def missing(
-        self, labels: Sequence[int], count: int
-    ) -> Iterator[tuple[int, int]]:
-        """Pairs of label and index that are not on disk, index by index."""
-        for index in range(count):
-            for label in labels:
-                paths = [self.path(PICTURES, label, index, ".png")]
-                if self.keep_codes:
-                    paths.append(
-                        self.path(CODES, label, index, code_files.ENDING)
-                    )
-                if not all(map(tf.io.gfile.exists, paths)):
-                    yield label, index
+    def found(self, labels: Sequence[int], count: int) -> np.ndarray:
+        """Which pictures, and codes if they are kept, are on disk.
+
+        Args:
+            labels: Of the sample's classes.
+            count: Pictures of each class.
+
+        Returns:
+            `[count, len(labels)]` bool.
+        """
+        found = np.ones((count, len(labels)), bool)
+        endings = {PICTURES: ".png"}
+        if self.keep_codes:
+            endings[CODES] = code_files.ENDING
+        for part, ending in endings.items():
+            for column, label in enumerate(labels):
+                listed = np.zeros(count, bool)
+                folder = os.path.dirname(self.path(part, label, 0, ending))
+                if tf.io.gfile.exists(folder):
+                    for name in tf.io.gfile.listdir(folder):
+                        stem = name.removesuffix(ending)
+                        if stem.isdecimal() and int(stem) < count:
+                            listed[int(stem)] = True
+                found[:, column] &= listed
+        return found
 
     def write(
         self,
