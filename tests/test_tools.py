@@ -1,5 +1,6 @@
 """The scripts in tools, by their command lines, on tiny SavedModels."""
 
+import functools
 import json
 import pathlib
 import runpy
@@ -10,6 +11,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from PIL import Image
 
@@ -30,6 +32,15 @@ IMAGE_SIZE = (8, 12)
 SIZES = {"top": (2, 3), "bottom": (4, 6)}
 NUM_CODES = 6
 CLASSES = ["ant", "bee & co", "cow"]
+
+
+# Most of a script's time is spent on loading the same two models.
+load_once = functools.cache(tf.saved_model.load)
+
+
+@pytest.fixture(autouse=True)
+def _load_once(monkeypatch):
+    monkeypatch.setattr(tf.saved_model, "load", load_once)
 
 
 def run_tool(name, *arguments):
