@@ -91,6 +91,19 @@ def export_generator(
     names = autoencoder.level_names
     decode = _decode_function(autoencoder, [p.map_size for p in priors])
 
+    signature = [
+        tf.TensorSpec((None,), tf.int32, "labels"),
+        tf.TensorSpec(None, tf.float32, "temperature"),
+        tf.TensorSpec((), tf.int32, "seed"),
+    ]
+
+    # A function that `sample` calls, so that the sampler is traced once.
+    @tf.function(
+        input_signature=[
+            *signature,
+            tf.TensorSpec((None,), tf.int32, "images"),
+        ]
+    )
     def sample_codes(labels, temperature, seed, images):
         size = tf.shape(labels)[0]
         codes = sample_levels(
@@ -114,20 +127,12 @@ def export_generator(
     def give_class_names():
         return tf.constant(list(class_names), tf.string)
 
-    signature = [
-        tf.TensorSpec((None,), tf.int32, "labels"),
-        tf.TensorSpec(None, tf.float32, "temperature"),
-        tf.TensorSpec((), tf.int32, "seed"),
-    ]
     _write(
         path,
         [autoencoder, *priors],
         {
             "sample": tf.function(sample, signature),
-            "sample_codes": tf.function(
-                sample_codes,
-                [*signature, tf.TensorSpec((None,), tf.int32, "images")],
-            ),
+            "sample_codes": sample_codes,
             "decode": decode,
             "class_names": tf.function(give_class_names, []),
         },
