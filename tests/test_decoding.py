@@ -1,6 +1,7 @@
 """Pictures of every usual mode."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -149,6 +150,16 @@ def test_truncated_and_empty_files_are_refused(file_format):
     for part in (data[: len(data) // 2], data[:20], b""):
         with pytest.raises(UnreadablePictureError):
             decode_picture(part, 3)
+
+
+def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():
+    # Orientation, a number; and the picture's width, but as text.
+    fields = ((0x0112, 3, 1, b"\6\0\0\0"), (0x0100, 2, 4, b"abc\0"))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(fields))
+    exif += b"".join(struct.pack("<HHI4s", *field) for field in fields)
+    data = encoded(RED, file_format="JPEG", exif=exif + bytes(4))
+    with pytest.raises(UnreadablePictureError):
+        decode_picture(data, 3)
 
 
 @pytest.mark.parametrize(

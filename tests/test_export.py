@@ -34,6 +34,10 @@ results = {
         "output_0"].numpy(),
     "reconstructed": autoencoder.reconstruct(images).numpy(),
     "one": autoencoder.reconstruct(images[:1]).numpy(),
+    "top_only": autoencoder.decode(
+        codes["top"], -np.ones_like(codes["bottom"])).numpy(),
+    "bottom_codebook": autoencoder.codebooks()["bottom"].numpy(),
+    "class_names": [name.decode() for name in generator.class_names().numpy()],
 }
 for name, temperature in (("shared", 0.7), ("levels", [0.7, 0.2])):
     results[f"sampled_{name}"] = generator.sample(
@@ -41,6 +45,11 @@ for name, temperature in (("shared", 0.7), ("levels", [0.7, 0.2])):
     ).numpy()
 results["sampled_one"] = generator.sample(
     tf.constant([2]), tf.constant(0.7), tf.constant(5)).numpy()
+# The third and the first image of the sample, by their numbers.
+codes = generator.sample_codes(tf.constant([1, 2]), tf.constant(0.7),
+                               tf.constant(5), tf.constant([2, 0]))
+results["sampled_numbers"] = generator.decode(
+    codes["top"], codes["bottom"]).numpy()
 np.savez(f"{folder}/results.npz", **results)
 """
 
@@ -76,7 +85,9 @@ def test_saved_models_need_only_tensorflow(tmp_path):
     for prior, size in zip(priors, sizes, strict=True):
         prior.build((None, *size))
     export.export_autoencoder(model, IMAGE_SIZE, str(tmp_path / "autoencoder"))
-    export.export_generator(model, priors, str(tmp_path / "generator"))
+    export.export_generator(
+        model, priors, str(tmp_path / "generator"), ["ant", "bee", "cow"]
+    )
     np.save(tmp_path / "images.npy", images)
     subprocess.run(
         [sys.executable, "-c", LOADER, str(tmp_path)], cwd="/", check=True
@@ -101,5 +112,19 @@ def test_saved_models_need_only_tensorflow(tmp_path):
     np.testing.assert_allclose(
         results["sampled_one"], results["sampled_shared"][:1], atol=1e-6
     )
+    np.testing.assert_allclose(
+        results["sampled_numbers"],
+        results["sampled_shared"][[2, 0]],
+        atol=1e-6,
+    )
+    np.testing.assert_array_equal(
+        results["bottom_codebook"], array(model.quantizers[1].codebook)
+    )
+    unknown = -np.ones_like(outputs["codes"][1])
+    top_only = array(model.decode([outputs["codes"][0], unknown]))
+    np.testing.assert_allclose(
+        results["top_only"], np.clip(top_only, -1, 1), atol=1e-6
+    )
+    assert list(results["class_names"]) == ["ant", "bee", "cow"]
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"autoencoder", "generator", "images.npy", "results.npz"}

@@ -17,6 +17,8 @@ ALLOWED = {
     "models": {"layers"},
     "sampling": {"layers", "models"},
     "data": set(),
+    "command": {"data"},
+    "saved_models": {"data"},
     "export": {"layers", "models", "sampling"},
     "training": {"layers", "models", "sampling", "data", "export"},
 }

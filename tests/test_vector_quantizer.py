@@ -347,6 +347,15 @@ class TestState:
         assert embedded.dtype == quantizer.compute_dtype
         assert_close(embedded, outputs["embeddings"], rtol=0, atol=0)
 
+    def test_unknown_codes_are_embedded_as_the_mean_of_the_vectors(self):
+        quantizer = warm(ema_decay=0.0)
+        z = 3 + normal(2, 3, 4, 3)
+        codes = array(training_step(quantizer)(z)["codes"])
+        expected = array(quantizer.embed(codes)).copy()
+        codes = codes.copy()
+        codes[1, 2], expected[1, 2] = -1, z.mean(axis=(0, 1, 2))
+        assert_close(quantizer.embed(codes), expected)
+
     @pytest.mark.parametrize("arguments", [{}, {"training": False}])
     def test_changes_only_in_training(self, arguments):
         quantizer = VectorQuantizer(6, 3, restart_after=1, seed=1)

@@ -5,6 +5,7 @@ exists is whole.
 """
 
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 from keras import ops
@@ -17,12 +18,14 @@ from vqvae2_tf.sampling import sample_levels
 def export_autoencoder(
     model: VQVAE2, image_size: tuple[int, int], path: str
 ) -> None:
-    """Writes a SavedModel with `encode`, `decode` and `reconstruct`.
+    """Writes a SavedModel: `encode`, `decode`, `reconstruct`, `codebooks`.
 
     `encode` and `reconstruct` take `images` `[B, H, W, C]` float32 in [-1, 1];
     `encode` gives the code maps as `{"<level>": [B, h, w] int32}`, and
-    `decode` takes them in that order, coarsest first. `decode` and
-    `reconstruct` give `[B, H, W, C]` float32 in [-1, 1]. B is free.
+    `decode` takes them in that order, coarsest first; a level of -1 is left
+    out (see `VQVAE2.decode`). `decode` and `reconstruct` give `[B, H, W, C]`
+    float32 in [-1, 1]. B is free. `codebooks` takes nothing and gives
+    `{"<level>": [K, D] float32}`.
 
     Args:
         model: A `VQVAE2`, built.
@@ -32,35 +35,39 @@ def export_autoencoder(
     images = tf.TensorSpec(
         (None, *image_size, model.channels), tf.float32, "images"
     )
-    codes = [
-        tf.TensorSpec((None, *size), tf.int32, name)
-        for name, size in zip(
-            model.level_names, model.map_sizes(image_size), strict=True
-        )
-    ]
+    decode = _decode_function(model, model.map_sizes(image_size))
 
     def encode(images):
         return dict(zip(model.level_names, model.encode(images), strict=True))
 
-    def decode(*codes):
-        return ops.clip(model.decode(list(codes)), -1.0, 1.0)
-
     def reconstruct(images):
         return decode(*model.encode(images))
+
+    def codebooks():
+        return {
+            name: quantizer.codebook
+            for name, quantizer in zip(
+                model.level_names, model.quantizers, strict=True
+            )
+        }
 
     _write(
         path,
         [model],
         {
             "encode": tf.function(encode, [images]),
-            "decode": tf.function(decode, codes),
+            "decode": decode,
             "reconstruct": tf.function(reconstruct, [images]),
+            "codebooks": tf.function(codebooks, []),
         },
     )
 
 
 def export_generator(
-    autoencoder: VQVAE2, priors: list[PixelSNAIL], path: str
+    autoencoder: VQVAE2,
+    priors: list[PixelSNAIL],
+    path: str,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Writes a SavedModel with `sample(labels, temperature, seed)`.
 
@@ -69,33 +76,79 @@ def export_generator(
     level, coarsest first; `seed` an int32 scalar that fixes the result.
     Gives pictures, `[B, H, W, C]` float32 in [-1, 1]. B is free.
 
+    For samples drawn in parts, `sample_codes(labels, temperature, seed,
+    images)` gives `{"<level>": [B, h, w] int32}`: `images`, `[B]` int32, are
+    numbers that with the seed fix each image, 0 to B-1 in `sample`. `decode`
+    is the autoencoder's. `class_names` takes nothing and gives `[classes]`
+    strings, none without classes.
+
     Args:
         autoencoder: A `VQVAE2`, built.
         priors: One `PixelSNAIL` a level, coarsest first.
         path: Of the SavedModel's folder.
+        class_names: One a class, if the priors have classes.
     """
-    num_levels = len(priors)
-
-    def sample(labels, temperature, seed):
-        temperatures = tf.broadcast_to(temperature, (num_levels,))
-        codes = sample_levels(
-            priors,
-            labels=labels,
-            batch_size=tf.shape(labels)[0],
-            temperatures=tf.unstack(temperatures),
-            seed=seed,
-        )
-        return ops.clip(autoencoder.decode(codes), -1.0, 1.0)
+    names = autoencoder.level_names
+    decode = _decode_function(autoencoder, [p.map_size for p in priors])
 
     signature = [
         tf.TensorSpec((None,), tf.int32, "labels"),
         tf.TensorSpec(None, tf.float32, "temperature"),
         tf.TensorSpec((), tf.int32, "seed"),
     ]
+
+    # A function that `sample` calls, so that the sampler is traced once.
+    @tf.function(
+        input_signature=[
+            *signature,
+            tf.TensorSpec((None,), tf.int32, "images"),
+        ]
+    )
+    def sample_codes(labels, temperature, seed, images):
+        size = tf.shape(labels)[0]
+        codes = sample_levels(
+            priors,
+            labels=labels,
+            batch_size=size,
+            temperatures=tf.unstack(
+                tf.broadcast_to(temperature, (len(priors),))
+            ),
+            seed=seed,
+            # Image i of the batch gets the number first_image + i.
+            first_image=images - tf.range(size),
+        )
+        return dict(zip(names, codes, strict=True))
+
+    def sample(labels, temperature, seed):
+        images = tf.range(tf.shape(labels)[0])
+        codes = sample_codes(labels, temperature, seed, images)
+        return decode(*(codes[name] for name in names))
+
+    def give_class_names():
+        return tf.constant(list(class_names), tf.string)
+
     _write(
         path,
         [autoencoder, *priors],
-        {"sample": tf.function(sample, signature)},
+        {
+            "sample": tf.function(sample, signature),
+            "sample_codes": sample_codes,
+            "decode": decode,
+            "class_names": tf.function(give_class_names, []),
+        },
+    )
+
+
+def _decode_function(model, map_sizes):
+    def decode(*codes):
+        return ops.clip(model.decode(list(codes)), -1.0, 1.0)
+
+    return tf.function(
+        decode,
+        [
+            tf.TensorSpec((None, *size), tf.int32, name)
+            for name, size in zip(model.level_names, map_sizes, strict=True)
+        ],
     )
 
 

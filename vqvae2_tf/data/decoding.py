@@ -1,6 +1,7 @@
 """Any picture file to an array."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image
@@ -22,8 +23,14 @@ ENDINGS = (
 # photographs may have.
 PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
 
-# What Pillow raises at damaged files.
-_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# What Pillow raises at damaged files, or camera data of the wrong types.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class UnreadablePictureError(ValueError):

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from vqvae2_tf.data import decoding
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import some_of
+from vqvae2_tf.data.picture_files import list_files
 
 
 class FolderConfig(tfds.core.BuilderConfig):
@@ -44,7 +45,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         self.image_size = tuple(image_size)
         self.channels = channels
         self.validation_share = validation_share
-        self.paths = _list_pictures(folder)
+        self.paths = list_files(folder, decoding.ENDINGS)
         if len(self.paths) < 2:
             raise UserError(
                 f"--dataset=folder:{folder}: expected two or more pictures "
@@ -189,16 +190,3 @@ class Folder(tfds.core.GeneratorBasedBuilder):
 def _read(path):
     with tf.io.gfile.GFile(path, "rb") as file:
         return file.read()
-
-
-def _list_pictures(folder):
-    paths = []
-    for parent, _, names in tf.io.gfile.walk(folder):
-        for name in names:
-            if name.startswith(".") or not name.lower().endswith(
-                decoding.ENDINGS
-            ):
-                continue
-            path = os.path.join(parent, name)
-            paths.append(path[len(folder) :].lstrip("/"))
-    return sorted(paths)

@@ -25,6 +25,23 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round((images + 1.0) * 127.5).astype("uint8")
 
 
+def save_picture(path: str, image: np.ndarray) -> None:
+    """Writes one picture as a PNG, whole or not at all.
+
+    Args:
+        path: Of the PNG.
+        image: `[H, W, C]` float in [-1, 1], C 1 or 3.
+    """
+    _save(path, _as_pillow(to_uint8(image)))
+
+
+def load_picture(path: str) -> np.ndarray:
+    """What `save_picture` wrote, as `[H, W, C]` float32 in [-1, 1]."""
+    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as picture:
+        pixels = np.asarray(picture, "float32") / 127.5 - 1.0
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
 def save_grid(
     path: str, rows: list[np.ndarray], titles: list[str] | None = None
 ) -> None:
@@ -61,13 +78,19 @@ def save_grid(
                 anchor="lm",
             )
         for j, pixels in enumerate(to_uint8(row)):
-            if pixels.shape[-1] == 1:
-                pixels = pixels[..., 0]
             canvas.paste(
-                Image.fromarray(pixels), (left + _GAP + j * (width + _GAP), top)
+                _as_pillow(pixels), (left + _GAP + j * (width + _GAP), top)
             )
+    _save(path, canvas)
+
+
+def _as_pillow(pixels):
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _save(path, picture):
     with (
         replacing(path) as temporary,
         tf.io.gfile.GFile(temporary, "wb") as file,
     ):
-        canvas.save(file, format="PNG")
+        picture.save(file, format="PNG")

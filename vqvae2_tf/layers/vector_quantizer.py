@@ -134,13 +134,23 @@ class VectorQuantizer(keras.layers.Layer):
     def embed(self, codes):
         """Codewords of `codes`.
 
+        Where a code is not known its place is taken by the mean of the vectors
+        that the codebook was made of: of all constants, the nearest to them.
+
         Args:
-            codes: `[B, H, W]` int32 in [0, K).
+            codes: `[B, H, W]` int32 in [0, K), or -1 where not known.
 
         Returns:
             `[B, H, W, D]` in the compute dtype.
         """
-        embeddings = ops.take(self.codebook, codes, axis=0)
+        codes = ops.convert_to_tensor(codes)
+        known = codes >= 0
+        mean = ops.sum(self.ema_sums, axis=0) / ops.sum(self.ema_counts)
+        embeddings = ops.where(
+            known[..., None],
+            ops.take(self.codebook, ops.where(known, codes, 0), axis=0),
+            mean,
+        )
         return ops.cast(embeddings, self.compute_dtype)
 
     def call(self, z, training=False):

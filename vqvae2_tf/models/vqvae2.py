@@ -197,8 +197,12 @@ class VQVAE2(keras.Model):
     def decode(self, codes):
         """Pictures of codes.
 
+        A level of -1 is left out, as in figure 3 of the paper, which does not
+        say how: its embeddings are their mean (`VectorQuantizer.embed`).
+
         Args:
-            codes: List of `[B, h, w]` int32 in [0, K), coarsest first.
+            codes: List of `[B, h, w]` int32 in [0, K), coarsest first; -1
+                where a code is not known.
 
         Returns:
             `[B, H, W, channels]` float32, not clipped.

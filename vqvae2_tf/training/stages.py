@@ -343,7 +343,7 @@ class Run:
             export.export_autoencoder(autoencoder, self.config.image_size, path)
         path = os.path.join(folder, "generator")
         if not tf.io.gfile.exists(path):
-            export.export_generator(autoencoder, priors, path)
+            export.export_generator(autoencoder, priors, path, self.class_names)
 
 
 def _json(values):

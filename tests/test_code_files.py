@@ -1,0 +1,50 @@
+"""Codes of one picture on disk."""
+
+import numpy as np
+import pytest
+
+from vqvae2_tf.data.code_files import load_codes
+from vqvae2_tf.data.code_files import save_codes
+from vqvae2_tf.data.files import UserError
+
+SIZES = {"top": (2, 3), "bottom": (4, 6)}
+CODES = {
+    "top": np.array([[0, 1, -1], [3, 4, 5]], "int32"),
+    "bottom": np.arange(24, dtype="int32").reshape(4, 6) % 6,
+}
+
+
+def test_codes_come_back(tmp_path):
+    path = str(tmp_path / "new" / "a.npz")
+    save_codes(path, CODES)
+    loaded = load_codes(path, SIZES, 6)
+    for name, codes in CODES.items():
+        np.testing.assert_array_equal(loaded[name], codes)
+        assert loaded[name].dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"bottom": CODES["bottom"] + 1}, "bottom: .* 0 to 5 .* 1 to 6"),
+        ({"top": CODES["top"] - 1}, "top: .*-2 to 4"),
+        ({"top": CODES["top"] * 0.5}, "top: expected integers"),
+        ({"top": CODES["top"].T}, r"top.*\(3, 2\)"),
+        ({"middle": CODES["top"]}, "middle"),
+    ],
+)
+def test_codes_of_something_else_are_told(tmp_path, changed, message):
+    path = str(tmp_path / "a.npz")
+    save_codes(path, {**CODES, **changed})
+    with pytest.raises(UserError, match=message):
+        load_codes(path, SIZES, 6)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.95])
+def test_damaged_files_are_told(tmp_path, kept):
+    path = tmp_path / "a.npz"
+    save_codes(str(path), CODES)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_codes(str(path), SIZES, 6)

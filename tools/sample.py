@@ -1,0 +1,143 @@
+"""Draws pictures from a run's priors: a PNG each, and a grid.
+
+    python tools/sample.py --run_dir=runs/emoji --output=SAMPLES --count=16 \
+        --classes=Flags,1 --temperature=0.9,0.8
+
+Writes SAMPLES/pictures, with a subfolder a class if the priors have classes;
+SAMPLES/grid.png of the first pictures; and with --keep_codes SAMPLES/codes, as
+tools/encode.py writes them. The seed, the class and the number of a picture
+fix it, whatever --count, --classes and --batch_size are. So a folder can be
+added to: what is in it is not drawn again.
+"""
+
+import itertools
+import os
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from vqvae2_tf import command
+from vqvae2_tf import saved_models
+from vqvae2_tf.data import cards
+from vqvae2_tf.data import sample_files
+from vqvae2_tf.data.files import UserError
+
+FLAGS = flags.FLAGS
+
+
+def chosen_labels(given, class_names):
+    """Labels of the classes that `--classes` names, or numbers; all if none."""
+    if given and not class_names:
+        raise UserError("--classes: this generator has no classes.")
+    if not given:
+        return list(range(max(len(class_names), 1)))
+    labels = []
+    for name in given:
+        if name in class_names:
+            labels.append(class_names.index(name))
+        elif name.isdecimal() and int(name) < len(class_names):
+            labels.append(int(name))
+        else:
+            raise UserError(
+                f"--classes: expected of {', '.join(class_names)}, or numbers "
+                f"below {len(class_names)}. Received: {name}"
+            )
+    return list(dict.fromkeys(labels))
+
+
+def chosen_temperatures(given, level_names):
+    """One temperature a level, coarsest first."""
+    try:
+        temperatures = [float(text) for text in given]
+    except ValueError:
+        temperatures = []
+    if len(temperatures) == 1:
+        temperatures *= len(level_names)
+    if len(temperatures) != len(level_names) or not all(
+        0 < temperature < float("inf") for temperature in temperatures
+    ):
+        raise UserError(
+            "--temperature: expected a positive number, or one for each of "
+            f"{', '.join(level_names)}. Received: {','.join(given)}"
+        )
+    return temperatures
+
+
+def sample():
+    """Draws what the flags say."""
+    model = saved_models.Generator(
+        saved_models.find("generator", FLAGS.run_dir, FLAGS.saved_model)
+    )
+    names = list(model.map_sizes)
+    labels = chosen_labels(FLAGS.classes, model.class_names)
+    temperatures = chosen_temperatures(FLAGS.temperature, names)
+    output = os.path.expanduser(FLAGS.output)
+    folder = sample_files.SampleFolder(
+        output, model.class_names, FLAGS.keep_codes
+    )
+    cards.claim(
+        output,
+        "sample.json",
+        {
+            "generator": model.fingerprint,
+            "seed": FLAGS.seed,
+            "temperature": temperatures,
+        },
+        [os.path.join(output, name) for name in sample_files.ENTRIES],
+    )
+    num_classes = max(len(model.class_names), 1)
+    found = folder.found(labels, FLAGS.count)
+    missing = (
+        (labels[column], index)
+        for index, row in enumerate(found)
+        for column in np.flatnonzero(~row)
+    )
+    with tqdm(
+        total=found.size, initial=found.sum(), desc="samples", unit="img"
+    ) as progress:
+        while batch := list(itertools.islice(missing, FLAGS.batch_size)):
+            codes = model.sample_codes(
+                [label for label, _ in batch],
+                temperatures,
+                FLAGS.seed,
+                # A number of its own for each picture of each class.
+                [index * num_classes + label for label, index in batch],
+            )
+            images = model.decode(codes)
+            for i, (label, index) in enumerate(batch):
+                own = {name: maps[i] for name, maps in codes.items()}
+                folder.write(label, index, own, images[i])
+            progress.update(len(batch))
+    grid = folder.write_grid(labels, FLAGS.count)
+    print(
+        f"{grid}: {found.size - found.sum()} pictures drawn, {found.sum()} "
+        "there before"
+    )
+
+
+if __name__ == "__main__":
+    command.define_model_flags()
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Folder that the pictures are written to.",
+        required=True,
+    )
+    flags.DEFINE_list(
+        "classes", [], "Names or numbers of classes; all if none."
+    )
+    flags.DEFINE_integer(
+        "count", 16, "Pictures a class.", lower_bound=1, upper_bound=999_999
+    )
+    flags.DEFINE_list(
+        "temperature", "1", "One number, or one a level, coarsest first."
+    )
+    flags.DEFINE_integer(
+        "seed", 0, "Of all pictures.", lower_bound=0, upper_bound=2**31 - 1
+    )
+    flags.DEFINE_integer(
+        "batch_size", 16, "Pictures drawn at once.", lower_bound=1
+    )
+    flags.DEFINE_boolean("keep_codes", False, "Write the codes too.")
+    command.run(sample)

@@ -1,0 +1,78 @@
+"""What the scripts in `tools` share. Imported before TensorFlow."""
+
+import os
+import sys
+from collections.abc import Callable
+
+# TensorFlow reads these when it is imported. Its graph optimizer logs each
+# rewrite that it gives up as an error; true errors are raised.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+from absl import app
+from absl import flags
+from absl import logging
+
+from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import is_disk_full
+
+
+def define_model_flags() -> None:
+    """Defines `--run_dir` and `--saved_model`; one of them must be given."""
+    flags.DEFINE_string("run_dir", None, "Folder of a finished run.")
+    flags.DEFINE_string(
+        "saved_model", None, "Folder of a SavedModel, instead of a run's own."
+    )
+    flags.mark_flags_as_mutual_exclusive(
+        ["run_dir", "saved_model"], required=True
+    )
+
+
+def define_conversion_flags(source: str, target: str) -> None:
+    """Defines the flags of a script that converts a folder.
+
+    Args:
+        source: What `--input` is.
+        target: What `--output` is.
+    """
+    define_model_flags()
+    flags.DEFINE_string("input", None, source, required=True)
+    flags.DEFINE_string("output", None, target, required=True)
+    flags.DEFINE_integer(
+        "batch_size", 16, "Files converted at once.", lower_bound=1
+    )
+    flags.DEFINE_boolean(
+        "overwrite", False, "Do all anew, also what is in --output already."
+    )
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script; tells what went wrong in one sentence.
+
+    Args:
+        main: The script, flags parsed.
+    """
+
+    def guarded(_):
+        logging.set_verbosity(logging.WARNING)
+        try:
+            main()
+        except UserError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("stopped; start again to go on.")
+        except Exception as error:  # A full disk has many types.
+            if is_disk_full(error):
+                sys.exit(
+                    "error: the disk is full; make room and start again to "
+                    "go on."
+                )
+            if isinstance(error, tf.errors.ResourceExhaustedError):
+                sys.exit(
+                    "error: out of memory; give a smaller --batch_size and "
+                    "start again to go on."
+                )
+            raise
+
+    app.run(guarded)
