@@ -380,7 +380,9 @@ class PixelSNAIL(keras.Model):
             Tuple of the logits `[B, K]` float32 and the state.
         """
         x = self.first_conv.read(state["first_conv"], column)
-        coordinates = ops.slice(self._coordinates(), (row, column, 0), (1, 1, 2))
+        coordinates = ops.slice(
+            self._coordinates(), (row, column, 0), (1, 1, 2)
+        )
         coordinates = ops.broadcast_to(
             ops.reshape(coordinates, (1, 2)), (ops.shape(x)[0], 2)
         )
