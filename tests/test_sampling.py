@@ -1,4 +1,4 @@
-"""Naive sampling: exact, seeded, and told of labels and coarser codes."""
+"""Sampling: exact, seeded, and told of labels and coarser codes."""
 
 import itertools
 
@@ -130,6 +130,28 @@ def test_levels_are_given_the_coarser_ones():
     np.testing.assert_array_equal(codes[0], draw(top, labels=labels, seed=3))
     np.testing.assert_array_equal(
         codes[1], draw(bottom, coarser=codes[:1], temperature=0.5, seed=3)
+    )
+
+
+def test_many_bottoms_of_one_top():
+    top = make_prior(map_size=(2, 3), num_classes=0)
+    bottom = make_prior(
+        map_size=(4, 6),
+        coarser_map_sizes=[(2, 3)],
+        num_conditioning_blocks=2,
+        conditioning_units=8,
+        num_classes=0,
+    )
+    given = np.repeat(integers(NUM_CODES, 1, 2, 3), 4, axis=0)
+    codes = compiled(
+        lambda: sample_levels([top, bottom], given=[given, None], seed=3),
+        bottom,
+    )()
+    np.testing.assert_array_equal(array(codes[0]), given)
+    bottoms = array(codes[1])
+    assert len({bottom.tobytes() for bottom in bottoms}) == 4
+    np.testing.assert_array_equal(
+        bottoms, draw(bottom, coarser=[given], seed=3)
     )
 
 

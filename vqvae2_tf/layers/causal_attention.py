@@ -14,6 +14,10 @@ class CausalAttention(keras.layers.Layer):
     end, so that a forward pass never holds the logits of the whole map; a
     gradient still keeps each block's. Softmax is float32.
 
+    Incrementally, keys and values are kept: a row's own apart from those of
+    the rows above, which change once a row (`initial_state`, `next_row`,
+    `step`).
+
     Args:
         units: Width of queries, keys, values and output, over all heads.
         num_heads: Number of heads; divides `units`.
@@ -55,6 +59,7 @@ class CausalAttention(keras.layers.Layer):
         self.key_projection.build(memory_shape)
         self.value_projection.build(memory_shape)
         self.dropout.build((None, self.num_heads, None, None))
+        self.map_size = tuple(queries_shape[1:3])
         self.num_positions = queries_shape[1] * queries_shape[2]
 
     def _split_heads(self, x):
@@ -89,6 +94,111 @@ class CausalAttention(keras.layers.Layer):
             blocks.append(ops.einsum("bhqk,bkhd->bqhd", weights, v[:, :stop]))
         attended = ops.concatenate(blocks, axis=1)
         return ops.reshape(attended, (*ops.shape(queries)[:3], self.units))
+
+    def initial_state(self, batch_size):
+        """State above the first row.
+
+        Args:
+            batch_size: B.
+
+        Returns:
+            dict: `keys` and `values`, `[B, heads, H * W, D]`, filled down to
+            the row above; `row_keys` and `row_values`, `[B, heads, W, D]`, of
+            this row, filled as far as it is known.
+        """
+
+        def zeros(count):
+            return ops.zeros(
+                (
+                    batch_size,
+                    self.num_heads,
+                    count,
+                    self.units // self.num_heads,
+                ),
+                self.compute_dtype,
+            )
+
+        return {
+            "keys": zeros(self.num_positions),
+            "values": zeros(self.num_positions),
+            "row_keys": zeros(self.map_size[1]),
+            "row_values": zeros(self.map_size[1]),
+        }
+
+    def next_row(self, state, row):
+        """State at the start of a row, the first one included.
+
+        Args:
+            state: State at the end of the row above.
+            row: int32 scalar, number of the row that starts.
+        """
+        # Above the first row, zeros go where its own keys come later.
+        start = (0, 0, ops.maximum(row - 1, 0) * self.map_size[1], 0)
+        return {
+            **state,
+            "keys": ops.slice_update(state["keys"], start, state["row_keys"]),
+            "values": ops.slice_update(
+                state["values"], start, state["row_values"]
+            ),
+        }
+
+    def step(self, state, queries, memory, row, column):
+        """Output at a position.
+
+        Args:
+            state: State with the positions before this one.
+            queries: `[B, Q]` at the position.
+            memory: `[B, M]` at the position.
+            row: int32 scalar.
+            column: int32 scalar.
+
+        Returns:
+            Tuple of the output `[B, units]` and the state.
+        """
+
+        def split(x, count):
+            return ops.reshape(
+                x, (-1, self.num_heads, count, self.units // self.num_heads)
+            )
+
+        q = split(self.query_projection(queries), 1)
+        q = q * (self.units // self.num_heads) ** -0.5
+        place = (0, 0, column, 0)
+        state = {
+            **state,
+            "row_keys": ops.slice_update(
+                state["row_keys"],
+                place,
+                split(self.key_projection(memory), 1),
+            ),
+            "row_values": ops.slice_update(
+                state["row_values"],
+                place,
+                split(self.value_projection(memory), 1),
+            ),
+        }
+
+        def logits(keys, count):
+            """`[B, heads, 1, P]`, the first `count` ones live."""
+            products = ops.matmul(q, ops.swapaxes(keys, -1, -2))
+            is_later = ops.arange(keys.shape[2]) >= count
+            return ops.where(is_later, -1e30, ops.cast(products, "float32"))
+
+        weights = ops.softmax(
+            ops.concatenate(
+                [
+                    logits(state["keys"], row * self.map_size[1]),
+                    logits(state["row_keys"], column + 1),
+                ],
+                axis=-1,
+            )
+        )
+        weights = ops.cast(weights, q.dtype)
+        y = ops.matmul(weights[..., : self.num_positions], state["values"])
+        y = y + ops.matmul(
+            weights[..., self.num_positions :], state["row_values"]
+        )
+        return ops.reshape(y, (-1, self.units)), state
 
     def compute_output_shape(self, queries_shape, memory_shape):
         return (*queries_shape[:-1], self.units)

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.row_buffer import read_columns
+from vqvae2_tf.layers.row_buffer import write_column
+
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class CausalConv2D(keras.layers.Layer):
@@ -13,6 +16,10 @@ class CausalConv2D(keras.layers.Layer):
     `strict`, the position itself: 13 live taps at k = 5, which are all that is
     stored and multiplied (VQ-VAE-2, supplement A.2; PixelCNN's mask B, or mask
     A when `strict`). k = 1 is a plain 1x1 convolution.
+
+    Incrementally, the rows above are convolved once for a whole row, and each
+    position costs the taps of its own row (`initial_state`, `next_row`,
+    `step`). Only (k - 1) / 2 rows are kept, whatever the map's height.
 
     Args:
         filters: Width of the output.
@@ -79,6 +86,79 @@ class CausalConv2D(keras.layers.Layer):
             above = above[:, : height + r - 1]
             y = y + ops.conv(above, self.above_kernel, padding="valid")
         return y + self.bias
+
+    def initial_state(self, batch_size, width):
+        """State above the first row.
+
+        Args:
+            batch_size: B.
+            width: W of the map.
+
+        Returns:
+            dict: `above`, the rows above with zero padding; `row`, this row
+            as far as it is known; `from_above`, `[B, W, filters]`, what the
+            rows above and the bias add to this row. Empty for k = 1.
+        """
+        r = self.radius
+        if not r:
+            return {}
+        channels = self.row_kernel.shape[2]
+        padded = width + 2 * r
+
+        def zeros(*shape):
+            return ops.zeros((batch_size, *shape), self.compute_dtype)
+
+        return {
+            "above": zeros(r, padded, channels),
+            "row": zeros(padded, channels),
+            "from_above": zeros(width, self.filters),
+        }
+
+    def next_row(self, state):
+        """State at the start of the next row, the first one included."""
+        if not self.radius:
+            return state
+        above = ops.concatenate(
+            [state["above"][:, 1:], state["row"][:, None]], axis=1
+        )
+        kernel, bias = self._computable(self.above_kernel, self.bias)
+        from_above = ops.conv(above, kernel, padding="valid")[:, 0] + bias
+        return {**state, "above": above, "from_above": from_above}
+
+    def step(self, state, x, column):
+        """Output at a position; not for `strict`, whose output is first.
+
+        Args:
+            state: State with the columns before this one.
+            x: `[B, C]`, input at the position.
+            column: int32 scalar.
+
+        Returns:
+            Tuple of the output `[B, filters]` and the state.
+        """
+        if not self.radius:
+            kernel, bias = self._computable(self.row_kernel, self.bias)
+            return ops.matmul(x, kernel[0, 0]) + bias, state
+        state = self.write(state, x, column)
+        return self.read(state, column), state
+
+    def write(self, state, x, column):
+        """State with the input `[B, C]` at a column (k > 1)."""
+        row = write_column(state["row"], column + self.radius, x)
+        return {**state, "row": row}
+
+    def read(self, state, column):
+        """Output `[B, filters]` at a column (k > 1)."""
+        (kernel,) = self._computable(self.row_kernel)
+        _, taps, channels, filters = kernel.shape
+        window = read_columns(state["row"], column, taps)
+        kernel = ops.reshape(kernel, (taps * channels, filters))
+        y = ops.matmul(window, kernel)
+        return y + read_columns(state["from_above"], column)
+
+    def _computable(self, *weights):
+        # Keras casts weights in `call` alone.
+        return [ops.cast(weight, self.compute_dtype) for weight in weights]
 
     def compute_output_shape(self, x_shape):
         return (*x_shape[:-1], self.filters)

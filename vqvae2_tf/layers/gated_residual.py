@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from vqvae2_tf.layers.causal_conv import CausalConv2D
+from vqvae2_tf.layers.row_buffer import read_columns
 
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
@@ -101,6 +102,82 @@ class GatedResidual(keras.layers.Layer):
             h = h + self.class_projection(class_embedding)[:, None, None, :]
         if conditioning is not None:
             h = h + self.conditioning_projection(conditioning)
+        return self._gate(x, h)
+
+    def initial_state(
+        self, batch_size, width, class_embedding=None, conditioned=False
+    ):
+        """State above the first row.
+
+        Args:
+            batch_size: B.
+            width: W of the map.
+            class_embedding: As in the call; projected here, once.
+            conditioned: Whether `next_row` is given conditioning.
+
+        Returns:
+            dict of the convolutions' states and of what the class and the
+            conditioning add before the gate.
+        """
+        state = {
+            "first_conv": self.first_conv.initial_state(batch_size, width),
+            "second_conv": self.second_conv.initial_state(batch_size, width),
+        }
+        if class_embedding is not None:
+            state["from_class"] = self.class_projection(class_embedding)
+        if conditioned:
+            state["from_conditioning"] = ops.zeros(
+                (batch_size, width, self.second_conv.filters),
+                self.compute_dtype,
+            )
+        return state
+
+    def next_row(self, state, conditioning=None):
+        """State at the start of the next row, the first one included.
+
+        Args:
+            state: State at the end of the row above.
+            conditioning: `[B, W, F]`, the row's, if `conditioned`.
+        """
+        state = {
+            **state,
+            "first_conv": self.first_conv.next_row(state["first_conv"]),
+            "second_conv": self.second_conv.next_row(state["second_conv"]),
+        }
+        if conditioning is not None:
+            state["from_conditioning"] = self.conditioning_projection(
+                conditioning
+            )
+        return state
+
+    def step(self, state, x, column, auxiliary=None):
+        """Output at a position.
+
+        Args:
+            state: State with the columns before this one.
+            x: `[B, C]`, input at the position.
+            column: int32 scalar.
+            auxiliary: `[B, A]` at the position, as in the call.
+
+        Returns:
+            Tuple of the output `[B, C]` and the state.
+        """
+        state = dict(state)
+        h, state["first_conv"] = self.first_conv.step(
+            state["first_conv"], ops.elu(x), column
+        )
+        if auxiliary is not None:
+            h = h + self.auxiliary_projection(auxiliary)
+        h, state["second_conv"] = self.second_conv.step(
+            state["second_conv"], ops.elu(h), column
+        )
+        if "from_class" in state:
+            h = h + state["from_class"]
+        if "from_conditioning" in state:
+            h = h + read_columns(state["from_conditioning"], column)
+        return self._gate(x, h), state
+
+    def _gate(self, x, h):
         a, b = ops.split(h, 2, axis=-1)
         return x + a * ops.sigmoid(b)
 

@@ -226,14 +226,13 @@ class PixelSNAIL(keras.Model):
             layer.build(features, **optional)
         self.logits.build(features)
 
-    def _coordinates(self, like):
-        """`[B, H, W, 2]`: (i - H/2) / H and (j - W/2) / W."""
+    def _coordinates(self):
+        """`[H, W, 2]`: (i - H/2) / H and (j - W/2) / W."""
         height, width = self.map_size
         rows = (np.arange(height, dtype="float32") - height / 2) / height
         columns = (np.arange(width, dtype="float32") - width / 2) / width
         grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
-        shape = (ops.shape(like)[0], height, width, 2)
-        return ops.cast(ops.broadcast_to(grid[None], shape), like.dtype)
+        return ops.convert_to_tensor(grid, dtype=self.compute_dtype)
 
     def _check(self, labels, coarser):
         if (labels is not None) != bool(self.num_classes):
@@ -289,7 +288,10 @@ class PixelSNAIL(keras.Model):
         given = self.conditioning(labels, coarser, training)
         given["training"] = training
         x = self.first_conv(self.code_embedding(codes))
-        coordinates = self._coordinates(x)
+        coordinates = self._coordinates()
+        coordinates = ops.broadcast_to(
+            coordinates, (ops.shape(x)[0], *coordinates.shape)
+        )
         for i, block in enumerate(self.blocks):
             block_input = x
             for layer in block:
@@ -304,6 +306,126 @@ class PixelSNAIL(keras.Model):
         for layer in self.output_layers:
             x = layer(x, **given)
         return ops.cast(self.logits(ops.elu(x)), "float32")
+
+    def initial_state(self, batch_size, labels=None, coarser=()):
+        """State above the first row, for a pass position by position.
+
+        The state is a nest of tensors. `next_row` starts each row; at each
+        position `step` gives the logits and `write` takes the code. The
+        logits are those of the call; what the class and the coarser codes say
+        is computed here.
+
+        Args:
+            batch_size: B.
+            labels: As in the call.
+            coarser: As in the call.
+        """
+        given = self.conditioning(labels, coarser)
+        width = self.map_size[1]
+        class_embedding = given.get("class_embedding")
+        state = {
+            "first_conv": self.first_conv.initial_state(batch_size, width),
+            "gated": [
+                layer.initial_state(
+                    batch_size, width, class_embedding, "conditioning" in given
+                )
+                for layer in self._gated_layers()
+            ],
+            "attentions": [
+                attention.initial_state(batch_size)
+                for attention in self.attentions
+            ],
+        }
+        if "conditioning" in given:
+            state["conditioning"] = given["conditioning"]
+        return state
+
+    def next_row(self, state, row):
+        """State at the start of a row, the first one included.
+
+        Args:
+            state: State at the end of the row above.
+            row: int32 scalar, number of the row that starts.
+        """
+        given = {}
+        if "conditioning" in state:
+            shape = (-1, 1, *state["conditioning"].shape[2:])
+            given["conditioning"] = ops.squeeze(
+                ops.slice(state["conditioning"], (0, row, 0, 0), shape), axis=1
+            )
+        return {
+            **state,
+            "first_conv": self.first_conv.next_row(state["first_conv"]),
+            "gated": [
+                layer.next_row(layer_state, **given)
+                for layer, layer_state in zip(
+                    self._gated_layers(), state["gated"], strict=True
+                )
+            ],
+            "attentions": [
+                attention.next_row(attention_state, row)
+                for attention, attention_state in zip(
+                    self.attentions, state["attentions"], strict=True
+                )
+            ],
+        }
+
+    def step(self, state, row, column):
+        """Logits at a position, from the codes written so far.
+
+        Args:
+            state: State with the codes before this one.
+            row: int32 scalar.
+            column: int32 scalar.
+
+        Returns:
+            Tuple of the logits `[B, K]` float32 and the state.
+        """
+        x = self.first_conv.read(state["first_conv"], column)
+        coordinates = ops.slice(
+            self._coordinates(), (row, column, 0), (1, 1, 2)
+        )
+        coordinates = ops.broadcast_to(
+            ops.reshape(coordinates, (1, 2)), (ops.shape(x)[0], 2)
+        )
+        before = iter(state["gated"])
+        gated, attentions = [], []
+
+        def advance(layer, x, **given):
+            x, layer_state = layer.step(next(before), x, column, **given)
+            gated.append(layer_state)
+            return x
+
+        for i, block in enumerate(self.blocks):
+            block_input = x
+            for layer in block:
+                x = advance(layer, x)
+            if i < len(self.attentions):
+                queries = ops.concatenate([x, coordinates], axis=-1)
+                memory = ops.concatenate([block_input, queries], axis=-1)
+                attended, attention_state = self.attentions[i].step(
+                    state["attentions"][i], queries, memory, row, column
+                )
+                attentions.append(attention_state)
+                x = advance(self.merges[i], x, auxiliary=attended)
+        for layer in self.output_layers:
+            x = advance(layer, x)
+        logits = ops.cast(self.logits(ops.elu(x)), "float32")
+        return logits, {**state, "gated": gated, "attentions": attentions}
+
+    def write(self, state, codes, column):
+        """State with the codes `[B]` int32 at a column of this row."""
+        first_conv = self.first_conv.write(
+            state["first_conv"], self.code_embedding(codes), column
+        )
+        return {**state, "first_conv": first_conv}
+
+    def _gated_layers(self):
+        """In the order in which they are called."""
+        layers = []
+        for i, block in enumerate(self.blocks):
+            layers += [*block, *self.merges[i : i + 1]]
+        return layers + self.output_layers
 
     def loss_and_statistics(self, batch, training=False):
         """Training loss of a batch, and sums that metrics are made of.

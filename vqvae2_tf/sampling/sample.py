@@ -2,11 +2,14 @@
 
 from keras import ops
 
+from vqvae2_tf.sampling.incremental import sample_incremental
 from vqvae2_tf.sampling.naive import sample_naive
 from vqvae2_tf.sampling.noise import gumbel
 from vqvae2_tf.sampling.noise import random_bits
+from vqvae2_tf.sampling.truncation import keep_top_k
+from vqvae2_tf.sampling.truncation import keep_top_p
 
-METHODS = {"naive": sample_naive}
+METHODS = {"naive": sample_naive, "incremental": sample_incremental}
 
 
 def sample(
@@ -16,65 +19,91 @@ def sample(
     batch_size=None,
     temperature=1.0,
     seed=0,
-    method="naive",
+    method="incremental",
     first_image=0,
+    top_k=None,
+    top_p=None,
+    given=None,
+    keep=None,
 ):
     """Samples one level's code maps.
 
-    Image i of a seed is the same whatever the batch it is sampled in, up to
-    rounding of the network: its noise depends only on the seed, i, the level
-    and the position.
+    Gumbel-max: the code at a position is the argmax of logits / temperature
+    plus noise. Image i of a seed is the same whatever the batch it is sampled
+    in, up to rounding of the network: its noise depends only on the seed, i,
+    the level and the position. To be compiled by the caller; eagerly it is
+    slow on TensorFlow.
 
     Args:
         prior: A `PixelSNAIL`, or what is called like one.
         labels: `[B]` int32 in [0, num_classes), if the prior has classes.
         coarser: List of the coarser levels' codes, `[B, h, w]` int32,
             coarsest first.
-        batch_size: B, if neither labels nor coarser codes say it.
+        batch_size: B, if neither labels, nor coarser nor given codes say it.
         temperature: Positive; the logits are divided by it.
         seed: int, or integer scalar tensor; fixes the result.
         method: A key of `METHODS`.
         first_image: Number of the batch's first image in the whole sample.
+        top_k: Only the `top_k` likeliest codes are drawn; an int, 1 or more,
+            or None for all.
+        top_p: Only the likeliest codes that together reach this probability
+            (after temperature and top-k) are drawn; in (0, 1], or None for
+            all.
+        given: `[B, H, W]` int32, codes of which some are kept: a partial map
+            to complete or to paint into.
+        keep: `[H, W]` or `[B, H, W]` bool, where the given codes are kept.
+            The other positions are drawn in raster order, each from what is
+            kept and drawn before it.
 
     Returns:
         Codes `[B, H, W]` int32 in [0, K).
 
     Raises:
-        ValueError: If `method` is unknown, the temperature is a number that
-            is not positive, or B is not given.
+        ValueError: If `method` is unknown, a number is out of range, B is not
+            said, or only one of `given` and `keep` is there.
     """
-    if method not in METHODS:
+    _check_numbers(method, temperature, top_k, top_p)
+    if (given is None) != (keep is None):
         raise ValueError(
-            f"`method` must be one of {sorted(METHODS)}. Received: {method}"
-        )
-    if isinstance(temperature, (int, float)) and not temperature > 0:
-        raise ValueError(
-            f"`temperature` must be positive. Received: {temperature}"
+            "`given` and `keep` go together. Received: "
+            f"given={given}, keep={keep}"
         )
     if labels is not None:
         labels = ops.convert_to_tensor(labels, dtype="int32")
-        batch_size = ops.shape(labels)[0]
-    elif len(coarser):
-        batch_size = ops.shape(coarser[0])[0]
+    images_told = [x for x in (labels, *coarser, given) if x is not None]
+    if images_told:
+        batch_size = ops.shape(images_told[0])[0]
     elif batch_size is None:
         raise ValueError(
-            "`batch_size` must be given without labels or coarser codes."
+            "`batch_size` must be given without labels or other codes."
         )
+    if given is not None:
+        given, keep = _flat_given(prior.map_size, batch_size, given, keep)
     images = first_image + ops.arange(batch_size, dtype="int32")
 
-    def noise(position):
+    def choose(logits, position):
+        """Codes `[B]` of the logits `[B, K]` at a position."""
+        logits = logits / temperature
+        if top_k is not None:
+            logits = keep_top_k(logits, top_k)
+        if top_p is not None:
+            logits = keep_top_p(logits, top_p)
         positions = ops.reshape(ops.cast(position, "int32"), (1,))
         bits = random_bits(
             seed, images, positions, prior.num_codes, stream=len(coarser)
         )
-        return gumbel(bits)[:, 0]
+        codes = ops.argmax(logits + gumbel(bits)[:, 0], axis=-1)
+        codes = ops.cast(codes, "int32")
+        if given is None:
+            return codes
+
+        def here(x):
+            return ops.slice(x, (0, position), (-1, 1))[:, 0]
+
+        return ops.where(here(keep), here(given), codes)
 
     return METHODS[method](
-        prior,
-        noise,
-        labels=labels,
-        coarser=coarser,
-        temperature=temperature,
+        prior, choose, batch_size, labels=labels, coarser=coarser
     )
 
 
@@ -84,10 +113,17 @@ def sample_levels(
     batch_size=None,
     temperatures=None,
     seed=0,
-    method="naive",
+    method="incremental",
     first_image=0,
+    top_ks=None,
+    top_ps=None,
+    given=None,
+    keep=None,
 ):
     """Samples all levels, each given the coarser ones (algorithm 2).
+
+    Many bottoms of one top: the top's codes, repeated, as the first of
+    `given`.
 
     Args:
         priors: One prior a level, coarsest first.
@@ -97,24 +133,92 @@ def sample_levels(
         seed: As in `sample`.
         method: As in `sample`.
         first_image: As in `sample`.
+        top_ks: One `top_k` of `sample` a level; None for all codes.
+        top_ps: One `top_p` of `sample` a level; None for all codes.
+        given: One `given` of `sample` a level; None for none.
+        keep: One `keep` of `sample` a level; where it is None, given codes
+            are the level's, whole.
 
     Returns:
         List of codes `[B, h, w]` int32, coarsest first.
+
+    Raises:
+        ValueError: As in `sample`; if a list has not one entry a level.
     """
+    count = len(priors)
+
+    def by_level(name, values, default=None):
+        if values is None:
+            return [default] * count
+        if len(values) != count:
+            raise ValueError(
+                f"`{name}` must have one entry for each of the {count} "
+                f"levels. Received: {len(values)}"
+            )
+        return values
+
+    options = zip(
+        by_level("temperatures", temperatures, 1.0),
+        by_level("top_ks", top_ks),
+        by_level("top_ps", top_ps),
+        by_level("given", given),
+        by_level("keep", keep),
+        strict=True,
+    )
     codes = []
-    for level, prior in enumerate(priors):
+    for prior, (temperature, top_k, top_p, old, kept) in zip(
+        priors, options, strict=True
+    ):
+        if old is not None and kept is None:
+            codes.append(ops.convert_to_tensor(old, dtype="int32"))
+            continue
         codes.append(
             sample(
                 prior,
                 labels=labels if prior.num_classes else None,
                 coarser=list(codes),
                 batch_size=batch_size,
-                temperature=1.0
-                if temperatures is None
-                else temperatures[level],
+                temperature=temperature,
                 seed=seed,
                 method=method,
                 first_image=first_image,
+                top_k=top_k,
+                top_p=top_p,
+                given=old,
+                keep=kept,
             )
         )
     return codes
+
+
+def _check_numbers(method, temperature, top_k, top_p):
+    """Raises `ValueError` for what can be told before the first tensor."""
+    number = (int, float)
+    if method not in METHODS:
+        raise ValueError(
+            f"`method` must be one of {sorted(METHODS)}. Received: {method}"
+        )
+    if isinstance(temperature, number) and not temperature > 0:
+        raise ValueError(
+            f"`temperature` must be positive. Received: {temperature}"
+        )
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"`top_k` must be 1 or more. Received: {top_k}")
+    if isinstance(top_p, number) and not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` must be in (0, 1]. Received: {top_p}")
+
+
+def _flat_given(map_size, batch_size, given, keep):
+    """Given codes and where they are kept, both `[B, H * W]`."""
+    given = ops.convert_to_tensor(given, dtype="int32")
+    keep = ops.convert_to_tensor(keep, dtype="bool")
+    for name, value in (("given", given), ("keep", keep)):
+        if tuple(value.shape[-2:]) != map_size:
+            raise ValueError(
+                f"`{name}` must have the map size {map_size}. Received: "
+                f"shape {tuple(value.shape)}"
+            )
+    keep = ops.broadcast_to(keep, (batch_size, *map_size))
+    return ops.reshape(given, (batch_size, -1)), ops.reshape(
+        keep, (batch_size, -1)
+    )
