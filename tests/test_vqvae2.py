@@ -259,6 +259,7 @@ class TestState:
             "commitment_cost": 0.5,
             "ema_decay": 0.9,
             "restart_after": 5,
+            "level_dropout": 0.1,
         }
         parameters = inspect.signature(VQVAE2).parameters
         assert set(parameters) - {"kwargs"} == set(arguments)
@@ -428,3 +429,60 @@ class TestSize:
         codebook = codes * arguments.get("code_dim", 64)
         state = sum(math.prod(v.shape) for v in model.non_trainable_weights)
         assert state == len(model.quantizers) * (codebook + codes + 1)
+
+
+class TestLevelDropout:
+    def make(self, strides, level_dropout):
+        # The slow average keeps the codebooks where they are.
+        model = VQVAE2(
+            strides,
+            4,
+            2,
+            1,
+            6,
+            3,
+            ema_decay=0.9999999,
+            level_dropout=level_dropout,
+            seed=0,
+        )
+        model.build()
+        return model
+
+    @pytest.mark.parametrize("strides", [(2, 2), (2, 2, 2)])
+    def test_pictures_are_decoded_from_some_coarser_levels(self, strides):
+        model = self.make(strides, 0.6)
+        images = normal(200, 8, 8, 3)
+        model(images, training=True)
+        codes = [array(level) for level in model.encode(images)]
+        candidates = []
+        for shown in range(1, len(strides) + 1):
+            hidden = [np.full_like(level, -1) for level in codes[shown:]]
+            candidates.append(array(model.decode([*codes[:shown], *hidden])))
+        restored = array(model(images, training=True)["reconstruction"])
+        near = np.isclose(np.stack(candidates), restored, atol=1e-4)
+        found = np.all(near, axis=(2, 3, 4)).T
+        assert np.all(found.any(axis=1))
+        shares = found.mean(axis=0)
+        partial = 0.6 / (len(strides) - 1)
+        assert shares[:-1] == pytest.approx(partial, abs=0.12)
+        assert shares[-1] == pytest.approx(0.4, abs=0.12)
+
+    def test_only_training_drops_levels(self):
+        model = self.make((2, 2), 0.9)
+        images = normal(20, 8, 8, 3)
+        model(images, training=True)
+        restored = array(model(images)["reconstruction"])
+        whole = array(model.decode(model.encode(images)))
+        np.testing.assert_allclose(restored, whole, atol=1e-5)
+
+    def test_one_level_has_nothing_to_drop(self):
+        model = self.make((4,), 0.9)
+        images = normal(20, 8, 8, 3)
+        model(images, training=True)
+        restored = array(model(images, training=True)["reconstruction"])
+        whole = array(model.decode(model.encode(images)))
+        np.testing.assert_allclose(restored, whole, atol=1e-4)
+
+    def test_it_is_a_share(self):
+        with pytest.raises(ValueError, match="level_dropout"):
+            VQVAE2((2, 2), level_dropout=1.0)

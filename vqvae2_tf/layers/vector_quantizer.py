@@ -121,6 +121,11 @@ class VectorQuantizer(keras.layers.Layer):
         )
         return ops.convert_to_tensor(self.ema_sums) / smoothed[:, None]
 
+    @property
+    def mean_vector(self):
+        """Mean of the vectors the codebook was made of, `[D]` float32."""
+        return ops.sum(self.ema_sums, axis=0) / ops.sum(self.ema_counts)
+
     def set_codebook(self, codebook):
         """Starts from a given codebook instead of the first batch's vectors.
 
@@ -145,11 +150,10 @@ class VectorQuantizer(keras.layers.Layer):
         """
         codes = ops.convert_to_tensor(codes)
         known = codes >= 0
-        mean = ops.sum(self.ema_sums, axis=0) / ops.sum(self.ema_counts)
         embeddings = ops.where(
             known[..., None],
             ops.take(self.codebook, ops.where(known, codes, 0), axis=0),
-            mean,
+            self.mean_vector,
         )
         return ops.cast(embeddings, self.compute_dtype)
 

@@ -34,7 +34,13 @@ class VQVAE2(keras.Model):
         commitment_cost: Beta of equation 2.
         ema_decay: Gamma of the codebooks' moving averages.
         restart_after: See `VectorQuantizer`.
-        seed: Seed of the codebooks' draws.
+        level_dropout: Probability that, in training, a picture is decoded
+            from its coarser levels alone: from the top, or down to any level
+            but the bottom, equally likely. The finer levels are at their
+            means. 0 (default, as in the paper) never does. Without it short
+            trainings leave the picture to the bottom and the top says
+            nothing, which the priors then lack.
+        seed: Seed of the codebooks' draws and of the level dropout.
 
     Call arguments:
         images: `[B, H, W, channels]` float32 in [-1, 1]; the strides divide H
@@ -65,6 +71,7 @@ class VQVAE2(keras.Model):
         commitment_cost=0.25,
         ema_decay=0.99,
         restart_after=0,
+        level_dropout=0.0,
         seed=None,
         **kwargs,
     ):
@@ -72,6 +79,10 @@ class VQVAE2(keras.Model):
         self.strides = tuple(strides)
         if not self.strides:
             raise ValueError("`strides` must hold one factor a level.")
+        if not 0.0 <= level_dropout < 1.0:
+            raise ValueError(
+                f"`level_dropout` must be in [0, 1). Received: {level_dropout}"
+            )
         self._config = {
             "strides": self.strides,
             "hidden_units": hidden_units,
@@ -83,6 +94,7 @@ class VQVAE2(keras.Model):
             "commitment_cost": commitment_cost,
             "ema_decay": ema_decay,
             "restart_after": restart_after,
+            "level_dropout": level_dropout,
             "seed": seed,
         }
         self.channels = channels
@@ -90,6 +102,9 @@ class VQVAE2(keras.Model):
         self.code_dim = code_dim
         self.hidden_units = hidden_units
         self.level_names = level_names(len(self.strides))
+        self.level_dropout = level_dropout if len(self.strides) > 1 else 0.0
+        if self.level_dropout:
+            self._dropout_draws = keras.random.SeedGenerator(seed)
         policy = self.dtype_policy
         widths = (hidden_units, residual_units, num_residual_layers)
         # From here on, lists run from the top level to the bottom one.
@@ -170,12 +185,32 @@ class VQVAE2(keras.Model):
         )
         return ops.cast(decoded, "float32")
 
+    def _hide_levels(self, embeddings):
+        """Embeddings with finer levels at their means, in some pictures."""
+        levels = len(embeddings)
+        batch_size = ops.shape(embeddings[0])[0]
+        uniform = keras.random.uniform(
+            (batch_size, 1, 1, 1), seed=self._dropout_draws
+        )
+        # Levels shown: 1 to levels - 1 in the share `level_dropout` of the
+        # pictures, more than there are in the others.
+        shown = 1.0 + ops.floor(uniform / self.level_dropout * (levels - 1))
+        hidden = []
+        for i, (embedding, quantizer) in enumerate(
+            zip(embeddings, self.quantizers, strict=True)
+        ):
+            mean = ops.stop_gradient(quantizer.mean_vector)
+            mean = ops.cast(mean, embedding.dtype)
+            hidden.append(ops.where(shown > i, embedding, mean))
+        return hidden
+
     def call(self, images, training=False):
         outputs = self._quantize(images, training)
+        embeddings = [output["embeddings"] for output in outputs]
+        if training and self.level_dropout:
+            embeddings = self._hide_levels(embeddings)
         return {
-            "reconstruction": self._decode(
-                [output["embeddings"] for output in outputs]
-            ),
+            "reconstruction": self._decode(embeddings),
             "codes": [output["codes"] for output in outputs],
             "commitment_loss": sum(
                 output["commitment_loss"] for output in outputs

@@ -69,6 +69,13 @@ _NUMBERS = [
         None,
         "Unused steps after which a code is drawn anew; 0: never.",
     ),
+    (
+        "level_dropout",
+        0.0,
+        0.0,
+        0.99,
+        "Share of pictures trained on their coarser levels alone.",
+    ),
     ("batch_size", 128, 1, None, "Of stage 1, over all devices."),
     ("steps", 2_207_444, 1, None, "Training steps of stage 1."),
     ("learning_rate", 2e-4, 0.0, None, "Of stage 1's Adam."),

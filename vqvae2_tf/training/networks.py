@@ -31,6 +31,7 @@ def make_autoencoder(
         commitment_cost=config.commitment_cost,
         ema_decay=config.ema_decay,
         restart_after=config.restart_after,
+        level_dropout=config.level_dropout,
         seed=config.seed,
         dtype=dtype,
     )
