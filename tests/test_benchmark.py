@@ -1,5 +1,6 @@
 """The benchmark's report, and its ratios against another program."""
 
+import importlib
 import json
 import pathlib
 import subprocess
@@ -56,3 +57,48 @@ def test_bad_arguments_are_told(arguments, words):
     result = run(*arguments, "--image_sizes=8")
     assert result.returncode != 0
     assert words in result.stderr.strip().splitlines()[-1]
+
+
+TOP = {
+    "map_size": (2, 3),
+    "hidden_units": 8,
+    "residual_units": 4,
+    "num_layers": 2,
+    "attention_every": 1,
+    "num_classes": 3,
+}
+BOTTOM = {
+    **TOP,
+    "map_size": (4, 6),
+    "attention_every": 0,
+    "coarser_map_sizes": ((2, 3),),
+    "num_conditioning_blocks": 1,
+    "conditioning_units": 4,
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("benchmark")
+
+
+def test_sampling_is_timed_beside_its_forward_pass(benchmark):
+    row = benchmark.sampling({**TOP, "num_classes": 0}, 2, 1)
+    assert row["seconds_per_image"] == pytest.approx(row["sample_s"] / 2)
+    assert row["seconds_per_position"] == pytest.approx(row["sample_s"] / 6)
+    assert row["times_naive"] == pytest.approx(
+        6 * row["forward_s"] / row["sample_s"]
+    )
+
+
+def test_priors_of_all_levels_and_the_decoder_are_timed(benchmark, monkeypatch):
+    assert [p["map_size"] for p in benchmark.PAPER_PRIORS] == [
+        (32, 32),
+        (64, 64),
+    ]
+    monkeypatch.setattr(benchmark, "PAPER_PRIORS", (TOP, BOTTOM))
+    row = benchmark.paper_sampling(2, 1)
+    assert row["seconds_per_image"] == pytest.approx(
+        (row["sample_s"] + row["decode_s"]) / 2
+    )

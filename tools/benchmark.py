@@ -1,10 +1,14 @@
 """Times the project's main jobs and prints the figures as JSON.
 
     python tools/benchmark.py stage1
-    KERAS_BACKEND=jax python tools/benchmark.py stage1 --image_sizes=256
+    python tools/benchmark.py sampling --batch_sizes=1,16
+    KERAS_BACKEND=jax python tools/benchmark.py sampling --paper_size
 
 `stage1` times training, encoding and decoding of the VQ-VAE-2 on random
-pictures. Runs on either backend; TensorFlow is not needed under JAX.
+pictures. `sampling` times incremental sampling, and one forward pass: naive
+sampling is one a position, so that their ratio follows. Weights are random; no
+time depends on them. Runs on either backend; TensorFlow is not needed under
+JAX.
 `--against=COMMAND` runs another program that prints rows of the same names in
 turn with this one, and prints the ratios.
 """
@@ -27,11 +31,63 @@ from absl import app
 from absl import flags
 
 from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.models import PixelSNAIL
+from vqvae2_tf.sampling import sample
+from vqvae2_tf.sampling import sample_levels
 
-JOBS = ("stage1",)
+# The priors that `sampling` times: a small and a middling one.
+PRIORS = (
+    {
+        "map_size": (16, 16),
+        "hidden_units": 64,
+        "residual_units": 64,
+        "num_layers": 8,
+        "attention_every": 2,
+    },
+    {
+        "map_size": (32, 32),
+        "hidden_units": 128,
+        "residual_units": 128,
+        "num_layers": 16,
+        "attention_every": 4,
+    },
+)
+# Table 1 of the paper's supplement: the priors of ImageNet at 256x256.
+PAPER_PRIORS = (
+    {
+        "map_size": (32, 32),
+        "hidden_units": 512,
+        "residual_units": 2048,
+        "num_layers": 20,
+        "attention_every": 5,
+        "num_output_layers": 20,
+        "num_classes": 1000,
+    },
+    {
+        "map_size": (64, 64),
+        "hidden_units": 512,
+        "residual_units": 1024,
+        "num_layers": 20,
+        "attention_every": 0,
+        "num_classes": 1000,
+        "coarser_map_sizes": ((32, 32),),
+        "num_conditioning_blocks": 20,
+        "conditioning_units": 1024,
+    },
+)
 
-flags.DEFINE_list("image_sizes", "64,128,256", "Pixels, height and width.")
-flags.DEFINE_list("batch_sizes", "32,16,8", "One for each of --image_sizes.")
+flags.DEFINE_list("image_sizes", "64,128,256", "Of stage1: pixels, square.")
+flags.DEFINE_list(
+    "batch_sizes",
+    None,
+    "Of stage1 one for each of --image_sizes (32,16,8), of sampling each of "
+    "them for each prior (1,16).",
+)
+flags.DEFINE_boolean(
+    "paper_size",
+    False,
+    "Of sampling: the ImageNet priors, top and bottom, and the decoder.",
+)
 flags.DEFINE_enum(
     "precision",
     "float32",
@@ -77,6 +133,78 @@ def stage1(image_size, batch_size, repeats):
         "train_images_per_s": batch_size / train_s,
         "encode_images_per_s": batch_size / encode_s,
         "decode_images_per_s": batch_size / decode_s,
+        "compile_s": compile_s,
+    }
+
+
+def sampling(arguments, batch_size, repeats):
+    """Times the sampling of one prior's code maps.
+
+    Returns:
+        dict of `sample_s` (seconds of a batch, incremental, median),
+        `seconds_per_image`, `seconds_per_position`, `forward_s` (one pass over
+        the whole map), `times_naive` (positions forward passes over one
+        sampling) and `compile_s`.
+    """
+    prior = PixelSNAIL(num_codes=512, num_heads=8, kernel_size=5, **arguments)
+    height, width = prior.map_size
+    prior.build((None, height, width))
+    draw = _compiled(
+        lambda seed: sample(prior, batch_size=batch_size, seed=seed), xla=True
+    )
+    forward = _compiled(lambda codes: prior(codes))
+    seed = keras.ops.convert_to_tensor(0, dtype="int32")
+    compile_s = _seconds(lambda: draw(seed))
+    codes = draw(seed)
+    _wait(forward(codes))
+    sample_s = _median_seconds(lambda: draw(seed), repeats)
+    forward_s = _median_seconds(lambda: forward(codes), repeats)
+    return {
+        **{name: arguments[name] for name in ("map_size", "hidden_units")},
+        "layers": arguments["num_layers"],
+        "batch_size": batch_size,
+        "sample_s": sample_s,
+        "seconds_per_image": sample_s / batch_size,
+        "seconds_per_position": sample_s / (height * width),
+        "forward_s": forward_s,
+        "times_naive": forward_s * height * width / sample_s,
+        "compile_s": compile_s,
+    }
+
+
+def paper_sampling(batch_size, repeats):
+    """Times ImageNet pictures of 256x256: both priors, then the decoder.
+
+    Returns:
+        dict of `sample_s` (seconds of a batch, median), `decode_s`,
+        `seconds_per_image` (of both) and `compile_s`.
+    """
+    priors = []
+    for arguments in PAPER_PRIORS:
+        prior = PixelSNAIL(
+            num_codes=512, num_heads=8, kernel_size=5, **arguments
+        )
+        prior.build((None, *prior.map_size))
+        priors.append(prior)
+    model = VQVAE2(strides=(4, 2), seed=0)
+    model.build((None, 256, 256, 3))
+    labels = keras.ops.zeros((batch_size,), dtype="int32")
+    seed = keras.ops.convert_to_tensor(0, dtype="int32")
+    draw = _compiled(
+        lambda labels, seed: sample_levels(priors, labels=labels, seed=seed),
+        xla=True,
+    )
+    decode = _compiled(model.decode)
+    compile_s = _seconds(lambda: draw(labels, seed))
+    codes = draw(labels, seed)
+    _wait(decode(codes))
+    sample_s = _median_seconds(lambda: draw(labels, seed), repeats)
+    decode_s = _median_seconds(lambda: decode(codes), repeats)
+    return {
+        "batch_size": batch_size,
+        "sample_s": sample_s,
+        "decode_s": decode_s,
+        "seconds_per_image": (sample_s + decode_s) / batch_size,
         "compile_s": compile_s,
     }
 
@@ -149,23 +277,24 @@ def _jax_step(model, optimizer, images):
     return train
 
 
-def _compiled(function):
+def _compiled(function, xla=False):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        return tf.function(function, jit_compile=xla)
     import jax
 
     return jax.jit(function)
 
 
 def _median_seconds(function, repeats):
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        _wait(function())
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return statistics.median(_seconds(function) for _ in range(repeats))
+
+
+def _seconds(function):
+    start = time.perf_counter()
+    _wait(function())
+    return time.perf_counter() - start
 
 
 def _wait(outputs):
@@ -177,20 +306,45 @@ def _wait(outputs):
             np.asarray(output)
 
 
-def measure(job):
-    """The rows of a job, one a configuration."""
-    sizes = [int(size) for size in flags.FLAGS.image_sizes]
-    batches = [int(size) for size in flags.FLAGS.batch_sizes]
+def measure_stage1():
+    """The rows of `stage1`, one an image size."""
+    sizes = _integers("image_sizes", "64,128,256")
+    batches = _integers("batch_sizes", "32,16,8")
     if len(sizes) != len(batches):
         sys.exit(
             "error: --batch_sizes: expected one for each of --image_sizes. "
             f"Received: {len(batches)} for {len(sizes)}"
         )
-    assert job == "stage1"
     return [
         stage1(size, batch, flags.FLAGS.repeats)
         for size, batch in zip(sizes, batches, strict=True)
     ]
+
+
+def measure_sampling():
+    """The rows of `sampling`, one a prior and batch size."""
+    batches = _integers("batch_sizes", "1,16")
+    if flags.FLAGS.paper_size:
+        return [paper_sampling(b, flags.FLAGS.repeats) for b in batches]
+    return [
+        sampling(arguments, batch, flags.FLAGS.repeats)
+        for arguments in PRIORS
+        for batch in batches
+    ]
+
+
+def _integers(name, default):
+    texts = flags.FLAGS[name].value or default.split(",")
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        sys.exit(
+            f"error: --{name}: expected whole numbers. Received: "
+            f"{','.join(texts)}"
+        )
+
+
+JOBS = {"stage1": measure_stage1, "sampling": measure_sampling}
 
 
 def main(arguments):
@@ -207,12 +361,12 @@ def main(arguments):
         "devices": _devices(),
     }
     if not flags.FLAGS.against:
-        report["rows"] = measure(arguments[1])
+        report["rows"] = JOBS[arguments[1]]()
     else:
         command = shlex.split(flags.FLAGS.against)
         rounds = []
         for _ in range(flags.FLAGS.rounds):
-            ours = measure(arguments[1])
+            ours = JOBS[arguments[1]]()
             theirs = json.loads(subprocess.check_output(command))["rows"]
             rounds.append((ours, theirs))
         report["rows"] = _medians([ours for ours, _ in rounds])
