@@ -50,6 +50,16 @@ codes = generator.sample_codes(tf.constant([1, 2]), tf.constant(0.7),
                                tf.constant(5), tf.constant([2, 0]))
 results["sampled_numbers"] = generator.decode(
     codes["top"], codes["bottom"]).numpy()
+refused = []
+for label, temperature in ((-1, 0.7), (3, 0.7), (0, 0.0), (0, -1.0)):
+    try:
+        generator.sample(tf.constant([label]), tf.constant(temperature),
+                         tf.constant(5))
+    except tf.errors.InvalidArgumentError as error:
+        refused.append("labels" if "labels must" in str(error) else
+                       "temperature" if "temperature must" in str(error) else
+                       str(error))
+results["refused"] = refused
 np.savez(f"{folder}/results.npz", **results)
 """
 
@@ -117,6 +127,7 @@ def test_saved_models_need_only_tensorflow(tmp_path):
         results["sampled_shared"][[2, 0]],
         atol=1e-6,
     )
+    assert list(results["refused"]) == 2 * ["labels"] + 2 * ["temperature"]
     np.testing.assert_array_equal(
         results["bottom_codebook"], array(model.quantizers[1].codebook)
     )

@@ -74,7 +74,8 @@ def export_generator(
     `labels` is `[B]` int32 (its values are ignored by priors without
     classes), `temperature` float32, positive: one for all levels or one a
     level, coarsest first; `seed` an int32 scalar that fixes the result.
-    Gives pictures, `[B, H, W, C]` float32 in [-1, 1]. B is free.
+    Gives pictures, `[B, H, W, C]` float32 in [-1, 1]. B is free. Labels and
+    temperatures out of range raise TensorFlow's InvalidArgumentError.
 
     For samples drawn in parts, `sample_codes(labels, temperature, seed,
     images)` gives `{"<level>": [B, h, w] int32}`: `images`, `[B]` int32, are
@@ -89,6 +90,7 @@ def export_generator(
         class_names: One a class, if the priors have classes.
     """
     names = autoencoder.level_names
+    num_classes = max(prior.num_classes for prior in priors)
     decode = _decode_function(autoencoder, [p.map_size for p in priors])
 
     signature = [
@@ -106,6 +108,22 @@ def export_generator(
     )
     def sample_codes(labels, temperature, seed, images):
         size = tf.shape(labels)[0]
+        checks = [
+            tf.debugging.assert_positive(
+                temperature, "temperature must be above 0"
+            )
+        ]
+        if num_classes:
+            in_range = tf.logical_and(labels >= 0, labels < num_classes)
+            checks.append(
+                tf.debugging.Assert(
+                    tf.reduce_all(in_range),
+                    [f"labels must be in [0, {num_classes})", labels],
+                )
+            )
+        # Before the embedding, which has words of its own.
+        with tf.control_dependencies(checks):
+            labels = tf.identity(labels)
         codes = sample_levels(
             priors,
             labels=labels,
