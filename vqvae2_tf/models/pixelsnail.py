@@ -320,6 +320,8 @@ class PixelSNAIL(keras.Model):
             labels: As in the call.
             coarser: As in the call.
         """
+        if not self.built:
+            self.build((None, *self.map_size))
         given = self.conditioning(labels, coarser)
         width = self.map_size[1]
         class_embedding = given.get("class_embedding")

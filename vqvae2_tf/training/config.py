@@ -379,12 +379,15 @@ def check_run_dir(config: types.SimpleNamespace) -> None:
             f"--run_dir={folder} is neither an empty folder nor one "
             f"of an earlier run (it has no {CONFIG_FILE})."
         )
+    is_new = not tf.io.gfile.exists(folder)
     probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
     try:
         tf.io.gfile.makedirs(folder)
         with tf.io.gfile.GFile(probe, "w") as file:
             file.write("")
         tf.io.gfile.remove(probe)
+        if is_new and os.path.isdir(folder):
+            os.rmdir(folder)
     except tf.errors.OpError as error:
         if is_disk_full(error):
             raise
