@@ -53,6 +53,12 @@ def test_imports_point_one_way(path):
             assert rest[0] in allowed, f"{path.name} imports {name}"
 
 
+def test_every_folder_of_modules_is_installed():
+    # Installing takes packages only: folders that hold an __init__.py.
+    for folder in {path.parent for path in sources()}:
+        assert (folder / "__init__.py").exists(), folder
+
+
 @pytest.mark.parametrize(
     "path",
     [path for path in sources() if part_of(path) in WITHOUT_TENSORFLOW],

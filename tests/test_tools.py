@@ -315,6 +315,7 @@ def test_a_sample_is_added_to_and_is_the_same(draw):
         ("reconstruct", ["--input=.", "--levels=middle"], ["middle", "bottom"]),
         ("encode", ["--input=none"], ["--input=none", "no such folder"]),
         ("codebook", ["--run_dir=nowhere"], ["--run_dir=nowhere"]),
+        ("sample", ["--keep_codes", "false"], ["flags only", "false"]),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(

@@ -54,8 +54,13 @@ def run(main: Callable[[], None]) -> None:
         main: The script, flags parsed.
     """
 
-    def guarded(_):
+    def guarded(arguments):
         logging.set_verbosity(logging.WARNING)
+        if len(arguments) > 1:
+            sys.exit(
+                "error: expected flags only. Received: "
+                f"{' '.join(arguments[1:])}"
+            )
         try:
             main()
         except UserError as error:
