@@ -10,20 +10,10 @@ import os
 import sys
 import time
 
-# Before TensorFlow is imported: its oneDNN kernels make a training step on
-# CPUs where they are not the default 1.6 times as fast.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-from absl import app
 from absl import flags
-from absl import logging
 
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import is_disk_full
-from vqvae2_tf.data.source import open_source
+from vqvae2_tf import command
 from vqvae2_tf.training import config as configuration
-from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.networks import parameter_counts
 from vqvae2_tf.training.stages import Run
@@ -56,13 +46,7 @@ def with_found_flagfiles(arguments):
 def train():
     """Runs all stages of the configuration that the flags give."""
     config = configuration.resolve(lambda name: flags.FLAGS[name].value)
-    source = open_source(
-        config.dataset,
-        config.data_dir,
-        config.image_size,
-        config.channels,
-        config.validation_share,
-    )
+    source = configuration.open_pictures(config)
     config.data_version = source.builder.info.full_name
     print(configuration.printable(config), flush=True)
     if config.dry_run:
@@ -75,7 +59,10 @@ def train():
     configuration.claim_run_dir(config, run_entries)
     print_parameter_counts(config, source)
     start = time.monotonic()
-    Run(config, source, strategy).all_stages()
+    try:
+        Run(config, source, strategy).all_stages()
+    except TrainingStoppedError as stopped:
+        sys.exit(str(stopped))
     print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")
 
 
@@ -86,30 +73,6 @@ def print_parameter_counts(config, source):
         print(f"{name}: {count:,} parameters", flush=True)
 
 
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        sys.exit(
-            "error: expected flags only, such as --flagfile=NAME or "
-            f"--nooverwrite. Received: {' '.join(arguments[1:])}"
-        )
-    try:
-        train()
-    except (UserError, TrainingDivergedError) as error:
-        sys.exit(f"error: {error}")
-    except TrainingStoppedError as stopped:
-        sys.exit(str(stopped))
-    except KeyboardInterrupt:
-        sys.exit("stopped; start again to go on from the last checkpoint.")
-    except Exception as error:  # A full disk has many types.
-        if not is_disk_full(error):
-            raise
-        sys.exit(
-            "error: the disk is full; make room and start again to go on "
-            "from the last checkpoint."
-        )
-
-
 if __name__ == "__main__":
     configuration.define_flags()
-    app.run(main, argv=with_found_flagfiles(sys.argv))
+    command.run(train, with_found_flagfiles(sys.argv))

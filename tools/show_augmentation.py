@@ -8,21 +8,18 @@ the train split as they are evaluated, and below each of them random draws.
 """
 
 import os
-import sys
 
-# Before TensorFlow is imported.
+# Before TensorFlow is imported, which comes before `command` here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-from absl import app
 from absl import flags
-from absl import logging
 
+from vqvae2_tf import command
 from vqvae2_tf.data.batches import picture_examples
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.pictures import save_grid
-from vqvae2_tf.data.source import open_source
 from vqvae2_tf.training import config as configuration
 
 FLAGS = flags.FLAGS
@@ -38,13 +35,7 @@ def show():
     config = configuration.resolve(_flag)
     if not config.augment:
         raise UserError("--augment names no operation, so none can be shown.")
-    source = open_source(
-        config.dataset,
-        config.data_dir,
-        config.image_size,
-        config.channels,
-        config.validation_share,
-    )
+    source = configuration.open_pictures(config)
     source.prepare()
     examples = picture_examples(
         source,
@@ -74,17 +65,9 @@ def show():
     print(f"{FLAGS.output}: {across} pictures, {FLAGS.draws} draws of each")
 
 
-def main(_):
-    logging.set_verbosity(logging.WARNING)
-    try:
-        show()
-    except UserError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
     configuration.define_flags()
     flags.DEFINE_string("output", None, "PNG to write.", required=True)
     flags.DEFINE_integer("pictures", 8, "Pictures in a row.", lower_bound=1)
     flags.DEFINE_integer("draws", 4, "Draws of each.", lower_bound=1)
-    app.run(main)
+    command.run(show)

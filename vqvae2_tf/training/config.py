@@ -14,6 +14,8 @@ from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.files import write_text
+from vqvae2_tf.data.source import PictureSource
+from vqvae2_tf.data.source import open_source
 from vqvae2_tf.models import latent_map_sizes
 from vqvae2_tf.models import level_names
 from vqvae2_tf.training.precision import PRECISIONS
@@ -341,6 +343,17 @@ def _check_priors(config):
                 f"--prior_heads: expected a divisor of --prior_hidden_units "
                 f"({width}) for {name}. Received: {heads}"
             )
+
+
+def open_pictures(config: types.SimpleNamespace) -> PictureSource:
+    """The data set of a configuration; see `open_source`."""
+    return open_source(
+        config.dataset,
+        config.data_dir,
+        config.image_size,
+        config.channels,
+        config.validation_share,
+    )
 
 
 def printable(config: types.SimpleNamespace) -> str:

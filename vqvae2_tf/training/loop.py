@@ -18,6 +18,7 @@ from tqdm import tqdm
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
+from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import replacing
 from vqvae2_tf.training.interruption import StopRequest
 from vqvae2_tf.training.polyak import PolyakAverage
@@ -49,7 +50,7 @@ class Plan:
     validate_every: int
 
 
-class TrainingDivergedError(ValueError):
+class TrainingDivergedError(UserError):
     """The loss is not a finite number any more."""
 
 
@@ -256,7 +257,24 @@ def variables_of(trackables: list) -> tf.Module:
     return module
 
 
-def make_train_function(model, optimizer, polyak, strategy):
+def make_train_function(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    polyak: PolyakAverage,
+    strategy: tf.distribute.Strategy,
+) -> Callable:
+    """Compiles training steps.
+
+    Args:
+        model: Built inside `strategy.scope()`; see this file's head.
+        optimizer: Built for the model's trainable variables.
+        polyak: Their averages.
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        Function of an iterator over distributed batches and a number of steps,
+        int32 scalar tensor, to the losses' and the statistics' sums.
+    """
     variables = model.trainable_variables
 
     def replica_step(batch):
