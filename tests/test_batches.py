@@ -88,6 +88,22 @@ def test_evaluation_weighs_each_example_once(hosts):
     assert lengths == {3}
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (3, 8), (9, 10)])
+def test_a_range_is_what_the_whole_has_there(start, stop):
+    def rows(*bounds):
+        batches = evaluation_batches(numbers(10), 4, None, *bounds, 7)
+        whole = [
+            np.concatenate([batch[name] for batch in batches])
+            for name in ("index", "seed", "weight")
+        ]
+        return [values[whole[2] > 0] for values in whole]
+
+    index, seeds, _ = rows(start, stop)
+    np.testing.assert_array_equal(index, np.arange(start, stop))
+    expected = np.stack([np.full(stop - start, 7), index], axis=1)
+    np.testing.assert_array_equal(seeds, expected)
+
+
 class Pictures:
     """A source of a few pictures of noise."""
 
@@ -102,7 +118,11 @@ class Pictures:
 
     def examples(self, split):
         return tf.data.Dataset.from_tensor_slices(
-            {"image": self.files, "label": [0] * len(self.files)}
+            {
+                "image": self.files,
+                "label": [0] * len(self.files),
+                "id": [f"number {i}" for i in range(len(self.files))],
+            }
         )
 
 

@@ -3,10 +3,13 @@
 import contextlib
 import inspect
 import json
+import runpy
+import sys
 from unittest import mock
 
 import keras
 import numpy as np
+from absl import flags
 
 BACKEND = keras.backend.backend()
 
@@ -351,3 +354,24 @@ def check_bfloat16(make, *inputs, tolerance=0.05, **kwargs):
         np.abs(expected)
     )
     assert not np.array_equal(actual, expected)
+
+
+def run_script(path, *arguments):
+    """Runs a script in this process as a command line does.
+
+    Args:
+        path: Of the script.
+        *arguments: Of the command line.
+
+    Returns:
+        What it exits with: None, a number or a message.
+    """
+    before = set(flags.FLAGS)
+    try:
+        with mock.patch.object(sys, "argv", [path.name, *map(str, arguments)]):
+            runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as end:
+        return end.code
+    finally:
+        for flag in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, flag)

@@ -1,7 +1,10 @@
 """Code maps on disk."""
 
+import json
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.test_case import integers
 from vqvae2_tf.data import code_records
@@ -11,20 +14,24 @@ from vqvae2_tf.data.files import UserError
 SIZES = [[1, 2], [3, 4]]
 
 
+CARD = {
+    "map_sizes": SIZES,
+    "examples_per_shard": 3,
+    "splits": {"train": 5, "validation": 0},
+}
+
+
 def write(folder):
     """Two shards of codes up to the largest; returns the rows."""
     rows = [
-        ([integers(65536, *size, seed=i) for size in SIZES], i)
+        ([integers(65536, *size, seed=i) for size in SIZES], i, b"id %d" % i)
         for i in range(5)
     ]
-    for index, part in enumerate((rows[:3], rows[3:])):
-        path = code_records.shard_path(folder, "train", index, 2)
+    paths = code_records.shard_paths(folder, "train", CARD)
+    for path, part in zip(paths, (rows[:3], rows[3:]), strict=True):
         code_records.write_shard(path, part)
-    card = {
-        "map_sizes": SIZES,
-        "splits": {"train": {"examples": 5, "shards": 2}},
-    }
-    code_records.write_card(folder, card)
+    with open(f"{folder}/{code_records.CARD}", "w", encoding="utf-8") as file:
+        json.dump(CARD, file)
     return rows
 
 
@@ -34,25 +41,31 @@ def test_codes_come_back(tmp_path):
     examples = code_records.code_examples(str(tmp_path), card, "train")
     seen = list(evaluation_batches(examples, 1))
     assert len(seen) == 5
-    for batch, (codes, label) in zip(seen, rows, strict=True):
+    for batch, record, (codes, label, example_id) in zip(
+        seen, examples.open(), rows, strict=True
+    ):
         assert batch["label"].numpy() == [label]
         for read, written in zip(batch["codes"], codes, strict=True):
             np.testing.assert_array_equal(read[0], written)
+        example = tf.train.Example.FromString(record.numpy())
+        ids = example.features.feature["id"].bytes_list.value
+        assert list(ids) == [example_id]
 
 
 def test_a_failed_shard_leaves_nothing(tmp_path):
     def rows():
-        yield [integers(3, *size) for size in SIZES], 0
+        yield [integers(3, *size) for size in SIZES], 0, b""
         raise RuntimeError("stopped")
 
-    path = code_records.shard_path(str(tmp_path), "train", 0, 1)
+    path = code_records.shard_paths(str(tmp_path), "train", CARD)[0]
     with pytest.raises(RuntimeError, match="stopped"):
         code_records.write_shard(path, rows())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_shards_and_damaged_cards_are_named(tmp_path):
-    assert code_records.read_card(str(tmp_path)) is None
+    with pytest.raises(UserError, match="no codes.json"):
+        code_records.read_card(str(tmp_path))
     write(str(tmp_path))
     card = code_records.read_card(str(tmp_path))
     (tmp_path / "train-00001-of-00002.tfrecord").unlink()

@@ -3,21 +3,18 @@
 import functools
 import json
 import pathlib
-import runpy
 import shutil
-import sys
-from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 from PIL import Image
 
 from tests.test_case import array
 from tests.test_case import integers
 from tests.test_case import normal
+from tests.test_case import run_script
 from vqvae2_tf import export
 from vqvae2_tf.data import code_records
 from vqvae2_tf.data.code_files import load_codes
@@ -44,16 +41,8 @@ def _load_once(monkeypatch):
 
 
 def run_tool(name, *arguments):
-    """Runs a script as a command line does. Returns what it exits with."""
-    before = set(flags.FLAGS)
-    try:
-        with mock.patch.object(sys, "argv", [name, *map(str, arguments)]):
-            runpy.run_path(str(TOOLS / f"{name}.py"), run_name="__main__")
-    except SystemExit as end:
-        return end.code
-    finally:
-        for flag in set(flags.FLAGS) - before:
-            delattr(flags.FLAGS, flag)
+    """Runs a script of tools. Returns what it exits with."""
+    return run_script(TOOLS / f"{name}.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -195,20 +184,15 @@ def test_codebooks_are_shown_and_counted(networks, run_dir, tmp_path):
     top = np.array([[0, 0, 1], [0, 0, 1]])
     bottom = np.arange(24).reshape(4, 6) % NUM_CODES
     folder = str(own_run / "codes")
-    for split in ("train", "validation"):
-        code_records.write_shard(
-            code_records.shard_path(folder, split, 0, 1), [([top, bottom], 0)]
-        )
-    code_records.write_card(
-        folder,
-        {
-            "map_sizes": list(SIZES.values()),
-            "splits": {
-                split: {"examples": 1, "shards": 1}
-                for split in ("train", "validation")
-            },
-        },
-    )
+    card = {
+        "map_sizes": list(SIZES.values()),
+        "examples_per_shard": 1,
+        "splits": {"train": 1, "validation": 1},
+    }
+    for split in card["splits"]:
+        (path,) = code_records.shard_paths(folder, split, card)
+        code_records.write_shard(path, [([top, bottom], 0, b"")])
+    (own_run / "codes" / code_records.CARD).write_text(json.dumps(card))
     output = tmp_path / "codebook"
     assert not run_tool(
         "codebook", f"--run_dir={own_run}", f"--output={output}"

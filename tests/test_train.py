@@ -1,6 +1,8 @@
 """The main script: flagfiles, a whole small run, and its errors."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import pathlib
 import resource
@@ -15,6 +17,8 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from tests import test_case
+from vqvae2_tf import command
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training import config as configuration
@@ -35,7 +39,8 @@ def resolve(*arguments):
 
 def of_flagfiles(*names):
     """The configuration that flagfiles give, one after another."""
-    return resolve(*[f"--flagfile={EXPERIMENTS / name}" for name in names])
+    arguments = [f"--flagfile={EXPERIMENTS / name}" for name in names]
+    return resolve(*command.with_flagfiles(arguments, EXPERIMENTS))
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,9 @@ def test_paper_flagfiles_have_the_papers_sizes():
         ("--learning_rate=nan", "learning_rate.*finite"),
         ("--commitment_cost=inf", "commitment_cost.*finite"),
         ("--prior_learning_rate=inf", "prior_learning_rate"),
+        ("--level=top", "--level is for --stage=prior"),
+        ("--codes_dir=x", "--codes_dir is for --stage=prior"),
+        ("--stage=prior", "--level.*top, bottom. Received: None"),
     ],
 )
 def test_bad_values_are_told_with_their_flag(argument, message):
@@ -132,11 +140,11 @@ def test_fingerprints_tell_weights_apart(tmp_path):
     assert networks.fingerprint(model) != before
 
 
-def save_pictures(folder, size=(8, 8)):
+def save_pictures(folder, size=(8, 8), count=6):
     rng = np.random.default_rng(0)
     for label in ("dark", "light"):
         (folder / label).mkdir(parents=True)
-        for i in range(6):
+        for i in range(count):
             pixels = rng.integers(100, size=(*size, 3)) + 150 * (
                 label == "light"
             )
@@ -192,29 +200,50 @@ def small_run(tmp_path_factory, full_disk):
     folder = tmp_path_factory.mktemp("small")
     save_pictures(folder / "pictures")
     (folder / "small.flags").write_text(SMALL)
-    full_disk["result"] = run_train(folder, preexec_fn=limit_file_size)
-    result = run_train(folder)
+    full_disk["result"] = run_train(
+        folder, own_process=True, preexec_fn=limit_file_size
+    )
+    result = run_train(folder, own_process=True)
     assert result.returncode == 0, result.stderr[-3000:]
     return folder
 
 
 def run_train(folder, *arguments, **options):
-    return subprocess.run(
-        [
-            sys.executable,
-            ROOT / "experiments" / "train.py",
-            "--flagfile=small.flags",
-            "--dataset=folder:pictures",
-            "--data_dir=tfds",
-            "--run_dir=run",
-            *arguments,
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
+    return run_script(
+        folder,
+        "experiments/train.py",
+        "--flagfile=small.flags",
+        "--dataset=folder:pictures",
+        "--data_dir=tfds",
+        "--run_dir=run",
+        *arguments,
         **options,
     )
+
+
+def run_script(folder, script, *arguments, own_process=False, **options):
+    """Runs a script; a process of its own costs its imports."""
+    if own_process:
+        return subprocess.run(
+            [sys.executable, ROOT / script, *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
+        )
+    result = types.SimpleNamespace(returncode=0)
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()) as stdout,
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+    ):
+        code = test_case.run_script(ROOT / script, *arguments)
+        if isinstance(code, str):
+            print(code, file=stderr)
+        result.returncode = int(bool(code))
+    result.stdout, result.stderr = stdout.getvalue(), stderr.getvalue()
+    return result
 
 
 def assert_one_sentence(result, *words):
@@ -243,7 +272,9 @@ def test_a_run_writes_everything(small_run):
         "psnr",
         "top_usage",
         "bottom_perplexity",
+        "train_mse",
         "top_nll",
+        "top_train_nll",
         "bottom_nll",
         "bits_per_image",
     } <= metrics.keys()
@@ -281,6 +312,120 @@ def test_missing_parts_are_made_again_and_are_the_same(small_run):
     after = contents(run)
     for name in ("samples.png", "metrics.json", "codes/codes.json"):
         assert after[run / name] == before[run / name]
+
+
+def test_stages_make_what_the_whole_makes(small_run):
+    # Each stage in a folder that has no more than it needs.
+    whole = small_run / "run"
+    result = run_train(small_run, "--run_dir=staged", "--stage=codes")
+    assert_one_sentence(result, "staged/autoencoder/model.keras")
+    assert not (small_run / "staged").exists()
+    shutil.copytree(whole / "codes", small_run / "copied")
+    arguments = ["--stage=prior", "--codes_dir=copied", "--dataset=folder:no"]
+    staged = small_run / "staged"
+    for level in ("top", "bottom"):
+        result = run_train(
+            small_run, "--run_dir=staged", f"--level={level}", *arguments
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+        made, expected = (
+            keras.saving.load_model(run / f"prior_{level}" / "model.keras")
+            for run in (staged, whole)
+        )
+        for one, other in zip(made.weights, expected.weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for folder in ("autoencoder", "codes"):
+        assert not (staged / folder).exists()
+    result = run_train(
+        small_run,
+        "--run_dir=staged",
+        "--stage=prior",
+        "--level=top",
+        "--dataset=folder:no",
+    )
+    assert_one_sentence(result, "staged/codes holds no extracted codes")
+
+
+def test_evaluating_anew_gives_the_runs_own_figures(small_run):
+    metrics = json.loads((small_run / "run" / "metrics.json").read_text())
+    result = run_script(small_run, "tools/evaluate.py", "nll", "--run_dir=run")
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads(result.stdout)
+    for level in ("top", "bottom"):
+        for name, expected in (
+            ("validation_nll", f"{level}_nll"),
+            ("train_nll", f"{level}_train_nll"),
+            ("validation_bits_per_image", f"{level}_bits_per_image"),
+        ):
+            value = found[level][name]
+            assert value == pytest.approx(metrics[expected], rel=1e-5)
+    result = run_script(small_run, "tools/evaluate.py", "--run_dir=run")
+    assert_one_sentence(result, "one of nll")
+
+
+def test_codes_of_other_pictures_are_extracted(small_run):
+    arguments = ["--run_dir=run", "--output=other"]
+    save_pictures(small_run / "others", size=(9, 12), count=3)
+    result = run_script(
+        small_run,
+        "tools/extract_codes.py",
+        *arguments,
+        "--dataset=folder:others",
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    card = json.loads((small_run / "other" / "codes.json").read_text())
+    assert sum(card["splits"].values()) >= 6
+    result = run_script(small_run, "tools/extract_codes.py", *arguments)
+    assert_one_sentence(result, "other/codes.json", "splits")
+
+
+def test_an_ablation_prints_its_table_and_goes_on(small_run):
+    arguments = [
+        "--flagfile=small.flags",
+        "--dataset=folder:no",
+        "--level=bottom",
+        "--codes_dir=run/codes",
+        "--run_dir=ablation",
+        "--prior_layers=2",
+        "--hidden_units_grid=4,6",
+        "--attention_grid=0,1",
+        "--batch_size_grid=4",
+    ]
+    script = "experiments/ablate_prior.py"
+    result = run_script(small_run, script, *arguments)
+    assert result.returncode == 0, result.stderr[-3000:]
+    text = (small_run / "ablation" / "table.txt").read_text()
+    assert text in result.stdout
+    rows = [line.split() for line in text.splitlines()[1:5]]
+    sizes = [[int(word) for word in row[:4]] for row in rows]
+    assert sizes == [[4, h, 4 * h, a] for h in (4, 6) for a in (0, 1)]
+    lines = text.splitlines()[6:]
+    assert [line.partition(":")[0] for line in lines] == [
+        "hidden_units",
+        "attention_layers",
+    ]
+    path = small_run / "ablation" / "h6_a1_b4" / "prior_bottom" / "result.json"
+    assert rows[3][4] == f"{json.loads(path.read_text())['nll']:.4f}"
+    path.write_text(json.dumps({"nll": 0.125, "train_nll": 0.0}))
+    result = run_script(small_run, script, *arguments)
+    assert "0.1250" in result.stdout
+    result = run_script(
+        small_run, script, *arguments, "--attention_grid=3", "--run_dir=other2"
+    )
+    assert_one_sentence(result, "--attention_grid", "--prior_layers=2")
+    assert not (small_run / "other2").exists()
+
+
+def test_priors_of_another_autoencoders_codes_are_refused(small_run, tmp_path):
+    shutil.copytree(small_run / "run", tmp_path / "run")
+    card_path = tmp_path / "run" / "codes" / "codes.json"
+    card = json.loads(card_path.read_text())
+    card_path.write_text(json.dumps({**card, "fingerprint": "another"}))
+    run_dir = f"--run_dir={tmp_path / 'run'}"
+    result = run_train(small_run, run_dir, "--stage=prior", "--level=top")
+    assert_one_sentence(result, card["fingerprint"], "another", "prior_top")
+    result = run_train(small_run, run_dir)
+    assert_one_sentence(result, card["fingerprint"], "another", "codes.json")
 
 
 def test_a_run_folder_of_other_flags_is_refused(small_run):
@@ -352,22 +497,73 @@ def test_overwriting_waits_for_the_checks_and_spares_other_files(
 def test_bare_flagfile_names_are_found_beside_the_script(
     arguments, monkeypatch, tmp_path
 ):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
     monkeypatch.chdir(tmp_path)
-    from train import with_found_flagfiles
+    arguments = [*arguments, "--steps=3"]
+    found = command.with_flagfiles(arguments, EXPERIMENTS)
+    assert found[0] == "--dataset=emoji64"
+    assert found[-1] == "--steps=3"
+    (tmp_path / "emoji.flags").write_text("# Mine.\n\n--steps=2\n")
+    found = command.with_flagfiles(arguments, EXPERIMENTS)
+    assert found == ["--steps=2", "--steps=3"]
 
-    path = str(EXPERIMENTS / "emoji.flags")
-    assert path in " ".join(with_found_flagfiles(["train.py", *arguments]))
-    (tmp_path / "emoji.flags").write_text("")
-    found = with_found_flagfiles(["train.py", *arguments])
-    assert found == ["train.py", *arguments]
+
+def test_a_flagfile_names_others_of_its_own_folder(tmp_path):
+    (tmp_path / "emoji.flags").write_text("--steps=2\n--seed=1")
+    (tmp_path / "more.flags").write_text("--flagfile=emoji.flags\n--seed=3")
+    arguments = [f"--flagfile={tmp_path}/more.flags"]
+    found = command.with_flagfiles(arguments, EXPERIMENTS)
+    assert found == ["--steps=2", "--seed=1", "--seed=3"]
+    with pytest.raises(SystemExit, match="nothing.flags.*no such file"):
+        command.with_flagfiles(["--flagfile=nothing.flags"], EXPERIMENTS)
+
+
+# Tables 1 and 2 of the supplement: hidden units, residual units, layers,
+# attention layers, dropout, output stack, conditioning blocks, batch, steps,
+# and c of the learning rate's formula.
+PAPER_PRIORS = {
+    "imagenet_top": (512, 2048, 20, 4, 0.1, 20, None, 1024, 1_600_000, 0.18),
+    "imagenet_bottom": (512, 1024, 20, 0, 0.1, 0, 20, 512, 754_000, 0.18),
+    "ffhq_top": (512, 2048, 20, 4, 0.5, 0, None, 1024, 237_000, 0.324),
+    "ffhq_middle": (512, 1024, 20, 1, 0.3, 0, 8, 512, 57_400, 0.324),
+    "ffhq_bottom": (512, 1024, 10, 0, 0.25, 0, 8, 256, 270_000, 0.18),
+}
+
+
+@pytest.mark.parametrize("name", PAPER_PRIORS)
+def test_prior_flagfiles_have_the_tables_numbers(name):
+    config = of_flagfiles(f"{name}.flags")
+    whole = of_flagfiles(f"{name.partition('_')[0]}.flags")
+    assert (config.stage, whole.stage) == ("prior", "all")
+    level = config.level_names.index(config.level)
+    assert name.endswith(config.level)
+    every = config.prior_attention_every[level]
+    numbers = (
+        config.prior_hidden_units[level],
+        config.prior_residual_units[level],
+        config.prior_layers[level],
+        config.prior_layers[level] // every if every else 0,
+        config.prior_dropout[level],
+        config.prior_output_layers[level],
+        config.prior_conditioning_blocks[level] if level else None,
+        config.prior_batch_size[level],
+        config.prior_steps[level],
+        config.prior_learning_rate[level],
+    )
+    assert numbers == PAPER_PRIORS[name]
+    assert config.prior_kernel_size[level] == 5
+    assert config.prior_polyak_decay[level] == 0.9999
+    assert config.prior_schedule == "paper"
+    # The same run, so that the priors of one folder go together.
+    for flag in vars(config).keys() - {"stage", "level"}:
+        assert getattr(config, flag) == getattr(whole, flag)
 
 
 def test_broken_pictures_are_named_and_trained_without(small_run, tmp_path):
     shutil.copy(small_run / "small.flags", tmp_path)
     shutil.copytree(small_run / "pictures", tmp_path / "pictures")
     (tmp_path / "pictures" / "dark" / "bad.jpg").write_bytes(b"no picture")
-    result = run_train(tmp_path)
+    # A process of its own, as logging keeps the first standard error.
+    result = run_train(tmp_path, own_process=True)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "left out: dark/bad.jpg" in result.stderr
     whole, spared = (
@@ -400,18 +596,12 @@ def test_a_dry_run_writes_nothing(small_run):
 
 
 def test_ffhq_that_is_not_there_is_told_with_where_to_get_it(tmp_path):
-    result = subprocess.run(
-        [
-            sys.executable,
-            "experiments/train.py",
-            "--flagfile=ffhq.flags",
-            f"--data_dir={tmp_path}",
-            f"--run_dir={tmp_path / 'run'}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    result = run_script(
+        ROOT,
+        "experiments/train.py",
+        "--flagfile=ffhq.flags",
+        f"--data_dir={tmp_path}",
+        f"--run_dir={tmp_path / 'run'}",
     )
     assert_one_sentence(
         result, "images1024x1024", str(tmp_path), "github.com/NVlabs"

@@ -14,6 +14,7 @@ import json
 import os
 
 import numpy as np
+import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
@@ -52,9 +53,9 @@ def count_codes(folder, level_names, num_codes):
 
     None if the folder holds no codes.
     """
-    card = code_records.read_card(folder)
-    if card is None:
+    if not tf.io.gfile.exists(os.path.join(folder, code_records.CARD)):
         return None
+    card = code_records.read_card(folder)
     counts = {}
     for split in card["splits"]:
         counts[split] = {

@@ -50,25 +50,66 @@ def define_conversion_flags(source: str, target: str) -> None:
     )
 
 
+def with_flagfiles(arguments: Sequence[str], folder: str) -> list[str]:
+    """Arguments with flagfiles replaced by what is in them.
+
+    A flagfile may name others, which are looked for in its own folder.
+
+    Args:
+        arguments: The command line.
+        folder: Where flagfiles are looked for that are not in the working
+            directory.
+    """
+    return _expanded(arguments, ["", folder])
+
+
+def _expanded(arguments, folders):
+    found = []
+    arguments = iter(arguments)
+    for argument in arguments:
+        option, equals, name = argument.partition("=")
+        if option not in ("--flagfile", "-flagfile"):
+            found.append(argument)
+            continue
+        name = os.path.expanduser(name if equals else next(arguments, ""))
+        paths = [os.path.join(folder, name) for folder in folders]
+        path = next(filter(os.path.isfile, paths), None)
+        if path is None:
+            sys.exit(f"error: --flagfile={name}: there is no such file.")
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+        lines = [line for line in lines if line and not line.startswith("#")]
+        found += _expanded(lines, [os.path.dirname(path)])
+    return found
+
+
 def run(
-    main: Callable[[], None], arguments: Sequence[str] | None = None
+    main: Callable[[], None] | dict[str, Callable[[], None]],
+    arguments: Sequence[str] | None = None,
 ) -> None:
     """Runs a script; tells what went wrong in one sentence.
 
     Args:
-        main: The script, flags parsed.
+        main: The script, flags parsed; or several by their names, of which
+            the command line has one.
         arguments: The command line; the process's own by default.
     """
 
     def guarded(left):
         logging.set_verbosity(logging.WARNING)
-        if len(left) > 1:
+        given = left[1:]
+        if callable(main):
+            expected, chosen = "flags only", None if given else main
+        else:
+            expected = f"one of {', '.join(main)}, and flags"
+            chosen = main.get(given[0]) if len(given) == 1 else None
+        if chosen is None:
             sys.exit(
-                "error: expected flags only, such as --flag=value or "
-                f"--noflag. Received: {' '.join(left[1:])}"
+                f"error: expected {expected}, such as --flag=value or "
+                f"--noflag. Received: {' '.join(given) or 'none of them'}"
             )
         try:
-            main()
+            chosen()
         except UserError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:

@@ -90,6 +90,24 @@ def picture_examples(
     )
 
 
+def with_ids(examples: Examples) -> Examples:
+    """Pictures with their data set's `id`, a scalar string, beside them.
+
+    Strings are for hosts: devices such as TPUs cannot hold them.
+
+    Args:
+        examples: What `picture_examples` gave.
+    """
+    return dataclasses.replace(
+        examples,
+        read=lambda example: {**examples.read(example), "id": example["id"]},
+        read_for_training=lambda example, seed: {
+            **examples.read_for_training(example, seed),
+            "id": example["id"],
+        },
+    )
+
+
 def _cover(image, size):
     """Scales `[h, w, C]` in [0, 1] to just cover `size`, unless it does."""
     shape = tf.cast(tf.shape(image)[:2], tf.float64)
@@ -163,8 +181,11 @@ def evaluation_batches(
     examples: Examples,
     batch_size: int,
     context: tf.distribute.InputContext | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    augmentation_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """All examples once, in order, in full batches.
+    """Examples once, in order, in full batches.
 
     The last batch is filled up with examples of `weight` 0.
 
@@ -172,23 +193,36 @@ def evaluation_batches(
         examples: `Examples`.
         batch_size: Over all hosts and replicas.
         context: As for `training_batches`.
+        start: Number of the first example.
+        stop: Number of the example after the last; None for all.
+        augmentation_seed: If given, examples are augmented as in training, by
+            this seed and their numbers.
 
     Returns:
         `tf.data.Dataset` of batched `examples.read`, with `weight` `[B]`
         float32 beside it.
     """
-    dataset = examples.open()
-    padding = -examples.count % batch_size
-    weighted = dataset.map(lambda example: (example, 1.0))
+    count = (examples.count if stop is None else stop) - start
+    numbers = tf.data.Dataset.counter(start=start)
+    dataset = examples.open().skip(start).take(count)
+    weighted = tf.data.Dataset.zip(numbers, dataset).map(
+        lambda number, example: (number, example, 1.0)
+    )
+    padding = -count % batch_size
     if padding:
-        filling = dataset.take(1).repeat(padding)
+        filling = examples.open().take(1).repeat(padding)
         weighted = weighted.concatenate(
-            filling.map(lambda example: (example, 0.0))
+            filling.map(
+                lambda example: (tf.constant(0, tf.int64), example, 0.0)
+            )
         )
     weighted, replica_batch_size = _share(weighted, batch_size, context)
 
-    def read(example, weight):
-        return {**examples.read(example), "weight": weight}
+    def read(number, example, weight):
+        if augmentation_seed is None:
+            return {**examples.read(example), "weight": weight}
+        seed = tf.stack([tf.constant(augmentation_seed, tf.int64), number])
+        return {**examples.read_for_training(example, seed), "weight": weight}
 
     weighted = weighted.map(read, num_parallel_calls=tf.data.AUTOTUNE)
     weighted = weighted.batch(replica_batch_size, drop_remainder=True)

@@ -20,7 +20,7 @@ def claim(
     """Writes a folder's card, or checks that it says the same.
 
     Args:
-        folder: That files are written to (`--output`).
+        folder: That files are written to.
         card: The card's file name.
         settings: What the files are made with, as JSON has it.
         targets: Paths that would be written. Without a card there must be
@@ -37,7 +37,7 @@ def claim(
     for target in targets:
         if tf.io.gfile.exists(target):
             raise UserError(
-                f"--output={folder} has {target}, but no {card} that says how "
+                f"{target} is there, but no {card} in {folder} that says how "
                 f"it was made; {advice}."
             )
     write_text(path, json.dumps(settings, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """Code maps on disk: sharded TFRecords and one JSON card."""
 
 import json
+import math
 import os
 from collections.abc import Iterable
 
@@ -10,14 +11,23 @@ import tensorflow as tf
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import replacing
-from vqvae2_tf.data.files import write_text
 
 CARD = "codes.json"
 
 
-def shard_path(folder: str, split: str, index: int, count: int) -> str:
-    """Path of one shard, `split-00000-of-00004.tfrecord`."""
-    return os.path.join(folder, f"{split}-{index:05d}-of-{count:05d}.tfrecord")
+def shard_paths(folder: str, split: str, card: dict) -> list[str]:
+    """Paths of a split's shards, `FOLDER/train-00000-of-00004.tfrecord`.
+
+    Args:
+        folder: Of the shards.
+        split: `train` or `validation`.
+        card: As in `read_card`.
+    """
+    count = math.ceil(card["splits"][split] / card["examples_per_shard"])
+    return [
+        os.path.join(folder, f"{split}-{i:05d}-of-{count:05d}.tfrecord")
+        for i in range(count)
+    ]
 
 
 def write_shard(path: str, rows: Iterable) -> None:
@@ -25,23 +35,27 @@ def write_shard(path: str, rows: Iterable) -> None:
 
     Args:
         path: Of the shard.
-        rows: Iterable of `(codes, label)`: a list of `[h, w]` integer arrays,
-            coarsest first, with values in [0, 65536), and an int.
+        rows: Iterable of `(codes, label, id)`: a list of `[h, w]` integer
+            arrays, coarsest first, with values in [0, 65536), an int, and
+            bytes.
     """
     with (
         replacing(path) as temporary,
         tf.io.TFRecordWriter(temporary) as writer,
     ):
-        for codes, label in rows:
-            writer.write(_serialize(codes, label))
+        for row in rows:
+            writer.write(_serialize(*row))
 
 
-def _serialize(codes, label):
+def _serialize(codes, label, example_id):
     flat = [np.asarray(level, "<u2").tobytes() for level in codes]
     features = {
         "codes": tf.train.Feature(bytes_list=tf.train.BytesList(value=flat)),
         "label": tf.train.Feature(
             int64_list=tf.train.Int64List(value=[int(label)])
+        ),
+        "id": tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[example_id])
         ),
     }
     return tf.train.Example(
@@ -49,27 +63,20 @@ def _serialize(codes, label):
     ).SerializeToString()
 
 
-def write_card(folder: str, card: dict) -> None:
-    """Writes the card: shards are complete once it is there.
+def read_card(folder: str) -> dict:
+    """The card of a folder of codes.
 
-    Args:
-        folder: Of the shards.
-        card: dict with `map_sizes` (coarsest first), `num_codes`,
-            `class_names`, `fingerprint` of the autoencoder, and `splits`: for
-            each the number of `examples` and of `shards`.
-    """
-    write_text(os.path.join(folder, CARD), json.dumps(card, indent=2) + "\n")
-
-
-def read_card(folder: str) -> dict | None:
-    """The card of a folder, or None if there is none.
+    Returns:
+        dict of `map_sizes` (coarsest first), `num_codes`, `class_names`, the
+        `fingerprint` of the autoencoder, `examples_per_shard`, and `splits`:
+        the number of examples of each.
 
     Raises:
-        UserError: If it is not JSON.
+        UserError: If there is none, or it is not JSON.
     """
     path = os.path.join(folder, CARD)
     if not tf.io.gfile.exists(path):
-        return None
+        raise UserError(f"{folder} holds no extracted codes: it has no {CARD}.")
     with tf.io.gfile.GFile(path) as file:
         try:
             return json.load(file)
@@ -95,16 +102,12 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
     Raises:
         UserError: If a shard is missing.
     """
-    about = card["splits"][split]
-    paths = [
-        shard_path(folder, split, i, about["shards"])
-        for i in range(about["shards"])
-    ]
+    paths = shard_paths(folder, split, card)
     for path in paths:
         if not tf.io.gfile.exists(path):
             raise UserError(
-                f"{path} is missing; remove its folder to extract the codes "
-                "anew."
+                f"{path} is missing: the codes are not all extracted yet; do "
+                "that again to go on with it."
             )
     sizes = [tuple(size) for size in card["map_sizes"]]
     features = {
@@ -127,7 +130,7 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
 
     return Examples(
         lambda: tf.data.TFRecordDataset(paths),
-        about["examples"],
+        card["splits"][split],
         read,
         lambda serialized, seed: read(serialized),
     )

@@ -51,6 +51,14 @@ def write_text(path: str, text: str) -> None:
         file.write(text)
 
 
+def remove(path: str) -> None:
+    """Removes a file or a whole folder, if it is there."""
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an exception, or one that caused it, says the disk is full.
 

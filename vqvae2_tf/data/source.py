@@ -23,6 +23,8 @@ _MANUAL_CHECKS = {
     "ffhq": ffhq.find_pictures,
     "imagenet2012": imagenet.check_archives,
 }
+# Of the folder's pictures, and of ImageNet's and other TFDS data sets.
+_ID_FEATURES = ("path", "file_name")
 _VALIDATION_NAMES = ("validation", "valid", "test")
 
 
@@ -141,20 +143,30 @@ class PictureSource:
 
         Returns:
             `tf.data.Dataset` of dicts with `image` (an encoded picture,
-            scalar string) and `label` (int32, 0 without classes).
+            scalar string), `label` (int32, 0 without classes) and `id` (scalar
+            string: the picture's path or file name if the data set has that,
+            else TFDS's own).
         """
         dataset = self.builder.as_dataset(
             split=self._split_instruction(split),
             shuffle_files=False,
             decoders={"image": tfds.decode.SkipDecoding()},
+            # A cache of the whole would be thrown away by who reads a part.
+            read_config=tfds.ReadConfig(
+                add_tfds_id=True, try_autocache=False
+            ),
         )
         has_classes = bool(self.class_names)
+        features = self.builder.info.features
+        names = [name for name in _ID_FEATURES if name in features]
+        id_feature = names[0] if names else "tfds_id"
 
         def select(example):
             label = example["label"] if has_classes else 0
             return {
                 "image": example["image"],
                 "label": tf.cast(label, tf.int32),
+                "id": example[id_feature],
             }
 
         return dataset.map(select, num_parallel_calls=tf.data.AUTOTUNE)

@@ -13,6 +13,7 @@ from absl import flags
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import is_disk_full
+from vqvae2_tf.data.files import remove
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.data.source import PictureSource
 from vqvae2_tf.data.source import open_source
@@ -23,6 +24,7 @@ from vqvae2_tf.training.strategy import STRATEGIES
 
 CONFIG_FILE = "config.json"
 SCHEDULES = ("constant", "cosine", "paper")
+STAGES = ("all", "autoencoder", "codes", "prior")
 
 # How a run is carried out, not what comes of it: these may differ when a run
 # is gone on with.
@@ -33,6 +35,9 @@ _CONDUCT = (
     "overwrite",
     "dry_run",
     "steps_per_loop",
+    "stage",
+    "level",
+    "codes_dir",
 )
 # What only the pictures of samples depend on; they are drawn again.
 _SAMPLING = ("temperature", "samples_per_class")
@@ -142,6 +147,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     define("string", "run_dir", None, "Folder that everything is written to.")
     define("boolean", "overwrite", False, "Start afresh in --run_dir.")
     define("boolean", "dry_run", False, "Print what would run, and stop.")
+    define("enum", "stage", "all", STAGES, "What to do of a run.")
+    define("string", "level", None, "Of --stage=prior: top, middle or bottom.")
+    define(
+        "string",
+        "codes_dir",
+        None,
+        "Of --stage=prior: the folder of the codes, if not RUN_DIR/codes.",
+    )
     define("enum", "strategy", "auto", STRATEGIES, "Devices to use.")
     define(
         "enum",
@@ -220,6 +233,9 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
         "precision",
         "overwrite",
         "dry_run",
+        "stage",
+        "level",
+        "codes_dir",
         "augment",
         "code_augment",
         "augmenter",
@@ -258,6 +274,8 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
     except ValueError as error:
         raise UserError(f"--image_size and --strides: {error}") from error
     config.level_names = level_names(len(config.strides))
+
+    _check_stage(config)
 
     if config.channels == 2:
         raise UserError("--channels: expected 1 or 3. Received: 2")
@@ -312,6 +330,23 @@ def _one_a_level(flag, numbers, names):
     return numbers
 
 
+def _check_stage(config):
+    if config.stage == "prior":
+        if config.level not in config.level_names:
+            raise UserError(
+                "--level: with --stage=prior, expected one of "
+                f"{', '.join(config.level_names)}. Received: {config.level}"
+            )
+    elif config.level or config.codes_dir:
+        flag = "level" if config.level else "codes_dir"
+        raise UserError(f"--{flag} is for --stage=prior alone.")
+    if config.overwrite and config.stage != "all":
+        raise UserError(
+            "--overwrite removes a whole run, and needs --stage=all; to do a "
+            "part anew remove its folder (autoencoder, codes, prior_top, ...)."
+        )
+
+
 def _check_augmentation(flag, names, config):
     for name in names:
         if name not in augmentation.NAMES:
@@ -363,6 +398,26 @@ def printable(config: types.SimpleNamespace) -> str:
         for name, value in sorted(vars(config).items())
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_run(run_dir: str) -> types.SimpleNamespace:
+    """The configuration of a run, as `resolve` made it.
+
+    Args:
+        run_dir: Folder of the run (`--run_dir`).
+
+    Raises:
+        UserError: If it is not the folder of a run.
+    """
+    path = os.path.join(run_dir, CONFIG_FILE)
+    if not tf.io.gfile.exists(path):
+        raise UserError(
+            f"--run_dir={run_dir} is no folder of a run: it has no "
+            f"{CONFIG_FILE}."
+        )
+    config = types.SimpleNamespace(**_read_config(path))
+    config.run_dir = run_dir
+    return config
 
 
 def check_run_dir(config: types.SimpleNamespace) -> None:
@@ -428,17 +483,12 @@ def claim_run_dir(
         earlier = _read_config(path)
         if config.overwrite:
             for name in entries(earlier["level_names"]):
-                _remove(os.path.join(config.run_dir, name))
+                remove(os.path.join(config.run_dir, name))
+        elif config.stage != "all":
+            return
         elif _differing(config, earlier, _SAMPLING):
-            _remove(os.path.join(config.run_dir, "samples.png"))
+            remove(os.path.join(config.run_dir, "samples.png"))
     write_text(path, printable(config))
-
-
-def _remove(path):
-    if tf.io.gfile.isdir(path):
-        tf.io.gfile.rmtree(path)
-    elif tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
 
 
 def _read_config(path):
@@ -465,6 +515,9 @@ def _differing(config, earlier, names):
 
 def _check_same(config, earlier):
     names = {*earlier, *vars(config)} - {*_CONDUCT, *_SAMPLING}
+    # Priors alone are trained without a look at the pictures.
+    if "data_version" not in earlier or not hasattr(config, "data_version"):
+        names.discard("data_version")
     differing = _differing(config, earlier, sorted(names))
     if differing:
         raise UserError(

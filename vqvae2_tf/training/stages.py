@@ -1,28 +1,28 @@
 """The stages of a run: each finds what is finished and goes on from there."""
 
 import json
-import math
 import os
-import types
 
 import keras
 import tensorflow as tf
 from tqdm import tqdm
 
 from vqvae2_tf import export
+from vqvae2_tf.data import cards
 from vqvae2_tf.data import code_records
 from vqvae2_tf.data import pictures
-from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import picture_examples
-from vqvae2_tf.data.batches import training_batches
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import remove
 from vqvae2_tf.data.files import replacing
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.models import PixelSNAIL
 from vqvae2_tf.sampling import sample_levels
 from vqvae2_tf.training import networks
+from vqvae2_tf.training.extraction import extract_codes
+from vqvae2_tf.training.loop import Evaluation
 from vqvae2_tf.training.loop import Plan
 from vqvae2_tf.training.loop import fit
 from vqvae2_tf.training.precision import choose_precision
@@ -31,28 +31,9 @@ from vqvae2_tf.training.precision import dtype_policy
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 RESULT_FILE = "result.json"
-SHARD_EXAMPLES = 4096
+# Of whose codes a prior is.
+ORIGIN_FILE = "origin.json"
 _GRID_PICTURES = 16
-# Pictures on one device at once, small enough for 1024x1024.
-_CODE_BATCH = 16
-
-
-def check_batch_sizes(
-    config: types.SimpleNamespace, strategy: tf.distribute.Strategy
-) -> None:
-    """Raises `UserError` if the replicas do not divide a batch size."""
-    replicas = strategy.num_replicas_in_sync
-    sizes = {
-        "batch_size": [config.batch_size],
-        "prior_batch_size": config.prior_batch_size,
-    }
-    for flag, values in sizes.items():
-        for value in values:
-            if value % replicas:
-                raise UserError(
-                    f"--{flag}: expected a multiple of the {replicas} "
-                    f"replicas. Received: {value}"
-                )
 
 
 def run_entries(levels: list[str]) -> list[str]:
@@ -73,54 +54,110 @@ def run_entries(levels: list[str]) -> list[str]:
 
 
 class Run:
-    """One run: a configuration, its data and its folder.
+    """One run: a configuration, its folder, and its data.
 
     Args:
         config: From `config.resolve`.
-        source: `PictureSource`, prepared.
         strategy: `tf.distribute.Strategy`.
+        source: `PictureSource`, prepared; None for priors alone.
     """
 
-    def __init__(self, config, source, strategy):
+    def __init__(self, config, strategy, source=None):
         self.config = config
         self.strategy = strategy
-        precision, reason = choose_precision(config.precision)
-        self._dtype = dtype_policy(precision)
-        print(f"precision: {precision}, {reason}", flush=True)
-        self.class_names = (
-            source.class_names if config.class_conditional else []
-        )
+        self._source = source
+        self._precision, self._reason = choose_precision(config.precision)
+        self._dtype = dtype_policy(self._precision)
 
-        def examples(split, augment=()):
-            return picture_examples(
-                source,
-                split,
-                config.image_size,
-                config.channels,
-                augment,
-                config.augmenter,
-            )
+    def check(self) -> None:
+        """Checks what can be told before any work starts.
 
-        self.train = examples("train", config.augment)
-        self.validation = examples("validation")
-        self._for_codes = examples("train", config.code_augment)
+        Raises:
+            UserError: If the replicas do not divide a batch size, or what the
+                stage needs is not there yet.
+        """
+        config = self.config
+        replicas = self.strategy.num_replicas_in_sync
+        sizes = {
+            "batch_size": [config.batch_size],
+            "prior_batch_size": config.prior_batch_size,
+        }
+        for flag, values in sizes.items():
+            for value in values:
+                if value % replicas:
+                    raise UserError(
+                        f"--{flag}: expected a multiple of the {replicas} "
+                        f"replicas. Received: {value}"
+                    )
+        if config.stage == "codes":
+            self._finished_autoencoder_path()
+        if config.stage == "prior":
+            self._check_codes(*self._codes())
+
+    def _codes(self, codes_dir=None):
+        """Folder and card of the codes that are there."""
+        folder = codes_dir or self.config.codes_dir or self.path("codes")
+        return folder, code_records.read_card(folder)
+
+    def _check_codes(self, folder, card):
+        for flags, found, expected in (
+            ("--image_size and --strides", "map_sizes", self.config.map_sizes),
+            ("--num_codes", "num_codes", self.config.num_codes),
+        ):
+            if json.dumps(card[found]) != json.dumps(expected):
+                raise UserError(
+                    f"{folder} holds codes of other {flags}: {card[found]} "
+                    f"there, {expected} here."
+                )
 
     def path(self, *parts: str) -> str:
         """A path in the run's folder."""
         return os.path.join(self.config.run_dir, *parts)
 
-    def all_stages(self) -> None:
-        """Trains, extracts, trains, samples and exports."""
-        autoencoder = self.train_autoencoder()
-        codes = self.extract_codes(autoencoder)
+    def _pictures(self, split, augment=()):
+        config = self.config
+        return picture_examples(
+            self._source,
+            split,
+            config.image_size,
+            config.channels,
+            augment,
+            config.augmenter,
+        )
+
+    def carry_out(self) -> None:
+        """Does the configuration's stage, or all of them.
+
+        Raises:
+            UserError: If what the stage needs is not there yet.
+        """
+        stage, names = self.config.stage, self.config.level_names
+        print(f"precision: {self._precision}, {self._reason}", flush=True)
+        if stage == "prior":
+            self.train_prior(names.index(self.config.level), *self._codes())
+            return
+        if stage == "codes":
+            autoencoder = self.finished_autoencoder()
+        else:
+            autoencoder = self.train_autoencoder()
+            self.write_reconstructions(autoencoder)
+            self._export_autoencoder(autoencoder)
+        if stage == "autoencoder":
+            return
+        folder = self.path("codes")
+        card = self.extract_codes(autoencoder, folder)
+        if stage == "codes":
+            return
         priors = [
-            self.train_prior(level, codes)
-            for level in range(len(self.config.level_names))
+            self.train_prior(level, folder, card) for level in range(len(names))
         ]
         self.write_metrics()
-        self.write_reconstructions(autoencoder)
-        self.write_samples(autoencoder, priors)
-        self.export(autoencoder, priors)
+        class_names = self._class_names(card)
+        self.write_samples(autoencoder, priors, class_names)
+        self._export_generator(autoencoder, priors, class_names)
+
+    def _class_names(self, card):
+        return card["class_names"] if self.config.class_conditional else []
 
     def train_autoencoder(self) -> VQVAE2:
         """Stage 1. Returns the autoencoder with its averaged weights."""
@@ -137,22 +174,49 @@ class Run:
         return self._train(
             "autoencoder",
             lambda: networks.make_autoencoder(config, self._dtype),
-            self.train,
-            self.validation,
+            self._pictures("train", config.augment),
+            self._pictures("validation"),
             plan,
+            ["reconstructions.png", "saved_models"],
         )
 
-    def _train(self, name, make_model, train, validation, plan):
-        """Trains a network, or loads it if that was done before."""
+    def finished_autoencoder(self) -> VQVAE2:
+        """The run's autoencoder.
+
+        Raises:
+            UserError: If it is not trained.
+        """
+        path = self._finished_autoencoder_path()
+        with self.strategy.scope():
+            return keras.saving.load_model(path)
+
+    def _finished_autoencoder_path(self):
+        path = self.path("autoencoder", MODEL_FILE)
+        if not tf.io.gfile.exists(path):
+            raise UserError(
+                f"{path} is not there: the autoencoder is to be trained first "
+                "(--stage=autoencoder, or all)."
+            )
+        return path
+
+    def _train(self, name, make_model, train, validation, plan, results):
+        """Trains a network, or loads it if that was done before.
+
+        `results` are entries of the run's folder that the network has a part
+        in; what is left of an earlier one's is removed.
+        """
         model_path = self.path(name, MODEL_FILE)
         if tf.io.gfile.exists(model_path):
             print(f"{name}: finished before, {model_path}", flush=True)
-            return keras.saving.load_model(model_path)
-        self._remove_results()
+            with self.strategy.scope():
+                return keras.saving.load_model(model_path)
+        for entry in (*results, "samples.png", METRICS_FILE):
+            remove(self.path(entry))
         # The same first weights whatever ran before in this process.
         keras.utils.set_random_seed(self.config.seed)
         with self.strategy.scope():
             model = make_model()
+        print(f"{name}: {model.count_params():,} parameters", flush=True)
         metrics = fit(
             model,
             train,
@@ -162,26 +226,23 @@ class Run:
             self.strategy,
             name,
         )
+        # As the paper's table 1 has it, training beside validation.
+        seen = Evaluation(model, train, plan.batch_size, self.strategy)()
+        metric = model.selection_metric
+        metrics = {**metrics, f"train_{metric}": seen[metric]}
         write_text(self.path(name, RESULT_FILE), _json(metrics))
         with replacing(model_path) as temporary:
             model.save(temporary)
         print(f"{name}: {_sentence(metrics)}", flush=True)
         return model
 
-    def _remove_results(self):
-        """Removes what an earlier network, since removed, had a part in."""
-        for name in ("reconstructions.png", "samples.png", METRICS_FILE):
-            if tf.io.gfile.exists(self.path(name)):
-                tf.io.gfile.remove(self.path(name))
-        if tf.io.gfile.exists(self.path("saved_models")):
-            tf.io.gfile.rmtree(self.path("saved_models"))
-
     def write_reconstructions(self, autoencoder: VQVAE2) -> None:
         """Writes reconstructions.png of held-out pictures."""
         path = self.path("reconstructions.png")
         if tf.io.gfile.exists(path):
             return
-        batches = evaluation_batches(self.validation, 2 * _GRID_PICTURES)
+        validation = self._pictures("validation")
+        batches = evaluation_batches(validation, 2 * _GRID_PICTURES)
         batch = next(iter(batches))
         images = batch["image"][: int(tf.reduce_sum(batch["weight"]))]
         restored = keras.ops.convert_to_numpy(
@@ -195,81 +256,49 @@ class Run:
             path, rows, ["held-out", "restored"] * (len(rows) // 2)
         )
 
-    def extract_codes(self, autoencoder: VQVAE2) -> list[Examples]:
-        """Algorithm 2, lines 1 to 7. Returns `(train, validation)` examples."""
-        folder = self.path("codes")
-        found = networks.fingerprint(autoencoder)
-        card = code_records.read_card(folder)
-        if card is None:
-            card = {
-                "map_sizes": self.config.map_sizes,
-                "num_codes": self.config.num_codes,
-                "class_names": self.class_names,
-                "fingerprint": found,
-                "splits": {
-                    "train": self._write_codes(autoencoder, "train", folder),
-                    "validation": self._write_codes(
-                        autoencoder, "validation", folder
-                    ),
-                },
-            }
-            code_records.write_card(folder, card)
-        if card["fingerprint"] != found:
-            raise UserError(
-                f"{folder} holds codes of another autoencoder "
-                f"({card['fingerprint']}, now {found}); start afresh with "
-                "--overwrite."
-            )
-        return [
-            code_records.code_examples(folder, card, split)
-            for split in ("train", "validation")
-        ]
+    def extract_codes(self, autoencoder: VQVAE2, folder: str) -> dict:
+        """Algorithm 2, lines 1 to 7. Returns the codes' card.
 
-    def _write_codes(self, autoencoder, split, folder):
-        """Writes a split's shards. Returns what the card says of them."""
+        Args:
+            autoencoder: The trained one.
+            folder: That the codes are written to.
+        """
         config = self.config
-        examples = self._for_codes if split == "train" else self.validation
-        passes = config.code_passes if split == "train" else 1
-        rows = self._code_rows(autoencoder, examples, passes, split)
-        total = passes * examples.count
-        num_shards = math.ceil(total / SHARD_EXAMPLES)
-        for index in range(num_shards):
-            count = min(SHARD_EXAMPLES, total - index * SHARD_EXAMPLES)
-            code_records.write_shard(
-                code_records.shard_path(folder, split, index, num_shards),
-                (next(rows) for _ in range(count)),
-            )
-        return {"examples": total, "shards": num_shards}
+        return extract_codes(
+            autoencoder,
+            {
+                "train": (
+                    self._pictures("train", config.code_augment),
+                    config.code_passes,
+                ),
+                "validation": (self._pictures("validation"), 1),
+            },
+            folder,
+            {
+                "map_sizes": [list(size) for size in config.map_sizes],
+                "num_codes": config.num_codes,
+                "class_names": self._source.class_names,
+            },
+            self.strategy,
+            config.seed,
+        )
 
-    def _code_rows(self, autoencoder, examples, passes, split):
-        batch_size = _CODE_BATCH
-        plain = evaluation_batches(examples, batch_size)
-        steps = math.ceil((passes - 1) * examples.count / batch_size)
-        augmented = training_batches(
-            examples, batch_size, self.config.seed + 1
-        ).take(steps)
-        encode = tf.function(autoencoder.encode)
-        total = passes * examples.count
-        with tqdm(total=total, desc=f"codes ({split})", unit="img") as progress:
-            for batches in (plain, augmented):
-                for batch in batches:
-                    codes = [level.numpy() for level in encode(batch["image"])]
-                    labels = batch["label"].numpy()
-                    kept = len(labels)
-                    if "weight" in batch:
-                        kept = int(tf.reduce_sum(batch["weight"]))
-                    progress.update(kept)
-                    for i in range(kept):
-                        yield [level[i] for level in codes], labels[i]
-
-    def train_prior(self, level: int, codes: list[Examples]) -> PixelSNAIL:
+    def train_prior(self, level: int, folder: str, card: dict) -> PixelSNAIL:
         """Stage 2 of one level. Returns the prior, its weights averaged.
 
         Args:
             level: 0 for the top.
-            codes: What `extract_codes` returned.
+            folder: Of the codes, complete.
+            card: Their card.
+
+        Raises:
+            UserError: If the codes are not of this configuration's sizes, or
+                the prior was begun with another autoencoder's.
         """
         config = self.config
+        self._check_codes(folder, card)
+        name = f"prior_{config.level_names[level]}"
+        self._claim_prior(name, card)
         plan = Plan(
             steps=config.prior_steps[level],
             batch_size=config.prior_batch_size[level],
@@ -279,14 +308,75 @@ class Run:
             steps_per_call=config.steps_per_loop,
             validate_every=config.validate_every,
         )
+        num_classes = len(self._class_names(card))
         return self._train(
-            f"prior_{config.level_names[level]}",
+            name,
             lambda: networks.make_prior(
-                config, level, len(self.class_names), self._dtype
+                config, level, num_classes, self._dtype
             ),
-            *codes,
+            code_records.code_examples(folder, card, "train"),
+            code_records.code_examples(folder, card, "validation"),
             plan,
+            ["saved_models/generator"],
         )
+
+    def _claim_prior(self, name, card):
+        """Notes whose codes a prior is of; refuses another autoencoder's."""
+        cards.claim(
+            self.path(name),
+            ORIGIN_FILE,
+            {"fingerprint of the autoencoder": card["fingerprint"]},
+            [self.path(name, MODEL_FILE), self.path(name, "checkpoints")],
+            f"remove {self.path(name)} to train it anew",
+        )
+
+    def evaluate_priors(
+        self, codes_dir: str | None = None
+    ) -> dict[str, dict[str, float]]:
+        """NLL of the finished priors, over all codes of both splits.
+
+        Args:
+            codes_dir: Folder of the codes, if not the run's own.
+
+        Returns:
+            For each level, coarsest first, `train_nll` and `validation_nll`
+            in nats a code, `train_bits_per_image` and
+            `validation_bits_per_image`.
+
+        Raises:
+            UserError: If there are no codes or no prior, or they are of
+                different autoencoders.
+        """
+        config = self.config
+        folder, card = self._codes(codes_dir)
+        self._check_codes(folder, card)
+        splits = {
+            split: code_records.code_examples(folder, card, split)
+            for split in card["splits"]
+        }
+        results = {}
+        for level, name in enumerate(config.level_names):
+            path = self.path(f"prior_{name}", MODEL_FILE)
+            if not tf.io.gfile.exists(path):
+                continue
+            self._claim_prior(f"prior_{name}", card)
+            with self.strategy.scope():
+                model = keras.saving.load_model(path)
+            results[name] = {
+                f"{split}_{metric}": value
+                for split, examples in splits.items()
+                for metric, value in Evaluation(
+                    model,
+                    examples,
+                    config.prior_batch_size[level],
+                    self.strategy,
+                )().items()
+            }
+        if not results:
+            raise UserError(
+                f"--run_dir={config.run_dir} has no finished prior."
+            )
+        return results
 
     def write_metrics(self) -> None:
         """Gathers the networks' held-out results into metrics.json."""
@@ -295,6 +385,7 @@ class Run:
         for name in self.config.level_names:
             result = self._result(f"prior_{name}")
             metrics[f"{name}_nll"] = result["nll"]
+            metrics[f"{name}_train_nll"] = result["train_nll"]
             metrics[f"{name}_bits_per_image"] = result["bits_per_image"]
             bits += result["bits_per_image"]
         metrics["bits_per_image"] = bits
@@ -306,7 +397,10 @@ class Run:
             return json.load(file)
 
     def write_samples(
-        self, autoencoder: VQVAE2, priors: list[PixelSNAIL]
+        self,
+        autoencoder: VQVAE2,
+        priors: list[PixelSNAIL],
+        class_names: list[str],
     ) -> None:
         """Writes samples.png, one row a class."""
         path = self.path("samples.png")
@@ -314,7 +408,7 @@ class Run:
             return
         config = self.config
         per_row = config.samples_per_class
-        titles = self.class_names or None
+        titles = class_names or None
         num_rows = len(titles) if titles else 4
 
         # XLA runs the sampler's loops about twice as fast as a plain graph.
@@ -338,15 +432,15 @@ class Run:
         ]
         pictures.save_grid(path, rows, titles)
 
-    def export(self, autoencoder: VQVAE2, priors: list[PixelSNAIL]) -> None:
-        """Writes the SavedModels."""
-        folder = self.path("saved_models")
-        path = os.path.join(folder, "autoencoder")
+    def _export_autoencoder(self, autoencoder):
+        path = self.path("saved_models", "autoencoder")
         if not tf.io.gfile.exists(path):
             export.export_autoencoder(autoencoder, self.config.image_size, path)
-        path = os.path.join(folder, "generator")
+
+    def _export_generator(self, autoencoder, priors, class_names):
+        path = self.path("saved_models", "generator")
         if not tf.io.gfile.exists(path):
-            export.export_generator(autoencoder, priors, path, self.class_names)
+            export.export_generator(autoencoder, priors, path, class_names)
 
 
 def _json(values):
