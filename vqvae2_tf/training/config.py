@@ -190,8 +190,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "boolean",
         "prior_rematerialize",
         False,
-        "Recompute gated layers in the backward pass: less memory, a third "
-        "more time.",
+        "Recompute gated layers in the backward pass: less memory, up to a "
+        "third more time.",
     )
     for name, default, low, high, text in _NUMBERS:
         kind = "integer" if isinstance(default, int) else "float"
