@@ -72,6 +72,16 @@ def benchmark(monkeypatch):
     return importlib.import_module("benchmark")
 
 
+def test_training_of_priors_is_timed(benchmark, monkeypatch):
+    monkeypatch.setattr(benchmark, "PAPER_PRIORS", (TOP, BOTTOM))
+    with flagsaver.flagsaver(paper_size=True, rematerialize=True, repeats=1):
+        FLAGS(["benchmark.py"])
+        (row,) = benchmark.measure_prior()
+    assert row["train_codes_per_s"] == pytest.approx(6 / row["train_step_s"])
+    assert row["parameters"] > 0
+    assert 0.01 < row["peak_gib"] < 1000
+
+
 def test_sampling_is_timed_beside_its_forward_pass(benchmark):
     row = benchmark.sampling({**TOP, "num_classes": 0}, 2, 1)
     assert row["seconds_per_image"] == pytest.approx(row["sample_s"] / 2)
@@ -99,6 +109,7 @@ def test_priors_of_all_levels_and_the_decoder_are_timed(benchmark, monkeypatch):
         (["stage3"], "usage"),
         (["stage1", "more"], "usage"),
         (["stage1", "--batch_sizes=1,2"], "--batch_sizes"),
+        (["prior", "--batch_sizes=1"], "--batch_sizes.*expected 2"),
         (["sampling", "--batch_sizes=one"], "--batch_sizes.*one"),
     ],
 )

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from test_case import BACKEND
 from test_case import array
+from test_case import assert_close
 from test_case import build
 from test_case import check_bfloat16
 from test_case import check_compiled
@@ -13,6 +15,7 @@ from test_case import jacobian_pattern
 from test_case import normal
 from test_case import run
 from test_case import softmax
+from test_case import weight_gradients
 
 from vqvae2_tf.layers import CausalAttention
 
@@ -115,6 +118,117 @@ def test_dropout_lets_no_later_position_in():
     first, second = outputs
     np.testing.assert_array_equal(first[:, :2], second[:, :2])
     assert np.all(first[:, 2] != second[:, 2])
+
+
+def autodiff_attention(layer, queries, memory):
+    """The same by dense operations, with the layer's next dropout."""
+
+    def split_heads(x):
+        x = ops.reshape(x, (2, 15, layer.num_heads, -1))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+    q, k, v = (
+        split_heads(dense(x))
+        for x, dense in [
+            (queries, layer.query_projection),
+            (memory, layer.key_projection),
+            (memory, layer.value_projection),
+        ]
+    )
+    logits = q @ ops.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    if layer.dropout.rate:
+        # One seed a block of queries.
+        kept = []
+        for start in range(0, 15, layer.query_block):
+            stop = min(start + layer.query_block, 15)
+            ones = ops.ones((2, layer.num_heads, stop - start, stop))
+            dropped = keras.random.dropout(
+                ones, layer.dropout.rate, seed=layer.dropout.seed_generator
+            )
+            kept.append(
+                ops.pad(dropped, [[0, 0], [0, 0], [0, 0], [0, 15 - stop]])
+            )
+        logits = logits * ops.concatenate(kept, axis=2)
+    logits = ops.where(np.tri(15, dtype=bool), logits, -np.inf)
+    y = ops.transpose(ops.softmax(logits) @ v, (0, 2, 1, 3))
+    return ops.reshape(y, (2, 3, 5, layer.units))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("query_block", [256, 4])
+def test_gradients_equal_those_of_dense_operations(query_block, dropout):
+    layer = built(8, 2, dropout, query_block)
+    targets = normal(2, 3, 5, 8, seed=2)
+
+    given = [keras.Variable(QUERIES), keras.Variable(MEMORY)]
+
+    def gradients(attend):
+        def loss():
+            if dropout:
+                state = layer.dropout.seed_generator.state
+                state.assign(ops.convert_to_tensor([3, 0], state.dtype))
+            y = attend(*(1.0 * x for x in given))
+            return ops.sum((y - targets) ** 2)
+
+        return weight_gradients(loss, [*given, *layer.trainable_variables])
+
+    assert_close(
+        gradients(lambda *given: layer(*given, training=True)),
+        gradients(lambda *given: autodiff_attention(layer, *given)),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_dropout_differs_from_call_to_call_and_block_to_block():
+    layer = built(8, 2, 0.5, query_block=1)
+    same = np.ones_like(QUERIES), np.ones_like(MEMORY)
+    first, second = (array(layer(*same, training=True)) for _ in range(2))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="reads TensorFlow's graph")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_backward_pass_keeps_no_logits(dropout):
+    import tensorflow as tf
+
+    layer = built(8, 2, dropout, query_block=4)
+
+    @tf.function
+    def step(memory):
+        y = layer(QUERIES, memory, training=True)
+        return tf.gradients(tf.reduce_sum(y**2), memory), y
+
+    graph = step.get_concrete_function(tf.constant(MEMORY)).graph
+    (d_memory,), y = graph.structured_outputs
+    kept = ancestors(y)
+
+    def is_logits(tensor):
+        return tensor.shape[1:].as_list() in [
+            [2, 4, 4],
+            [2, 4, 8],
+            [2, 4, 12],
+            [2, 3, 15],
+        ]
+
+    logits = [t for op in kept for t in op.outputs if is_logits(t)]
+    assert len(logits) > 4
+    for tensor in logits:
+        assert all(op in kept for op in tensor.consumers())
+    assert any(
+        is_logits(t) for op in ancestors(d_memory) - kept for t in op.outputs
+    )
+
+
+def ancestors(tensor):
+    """All operations that a TensorFlow graph's tensor needs, as a set."""
+    found, waiting = set(), [tensor.op]
+    while waiting:
+        op = waiting.pop()
+        if op not in found:
+            found.add(op)
+            waiting += [t.op for t in op.inputs] + list(op.control_inputs)
+    return found
 
 
 def test_heads_must_divide_units():

@@ -1,8 +1,11 @@
 """Tests of `GatedResidual`."""
 
+import keras
 import numpy as np
 import pytest
+from keras import ops
 from test_case import array
+from test_case import assert_close
 from test_case import build
 from test_case import causal_pattern
 from test_case import check_bfloat16
@@ -13,6 +16,7 @@ from test_case import jacobian_pattern
 from test_case import normal
 from test_case import run
 from test_case import sigmoid
+from test_case import weight_gradients
 
 from vqvae2_tf.layers import GatedResidual
 
@@ -115,12 +119,45 @@ def test_dropout_is_only_active_in_training():
     assert 0.3 < np.std(dropped) / np.std(kept) < 3
 
 
+@pytest.mark.parametrize("names", [[], list(GIVEN)])
+def test_rematerialized_gradients_are_the_same(names):
+    given = {name: GIVEN[name] for name in names}
+    layers = [
+        build(
+            GatedResidual(8, 3, dropout=0.5, rematerialize=rematerialize),
+            X,
+            **given,
+        )
+        for rematerialize in (False, True)
+    ]
+
+    given = {name: keras.Variable(values) for name, values in given.items()}
+    x = keras.Variable(X)
+
+    def gradients(layer):
+        def loss():
+            state = layer.dropout.seed_generator.state
+            state.assign(ops.convert_to_tensor([3, 0], state.dtype))
+            tensors = {name: 1.0 * y for name, y in given.items()}
+            y = layer(1.0 * x, **tensors, training=True)
+            return ops.sum(y**2)
+
+        return weight_gradients(
+            loss, [x, *given.values(), *layer.trainable_variables]
+        )
+
+    expected, actual = map(gradients, layers)
+    assert all(np.any(values != 0) for values in expected)
+    assert_close(actual, expected)
+
+
 def test_config_round_trip():
     arguments = {
         "residual_units": 8,
         "kernel_size": 5,
         "second_kernel_size": 3,
         "dropout": 0.25,
+        "rematerialize": True,
     }
     check_config_round_trip(GatedResidual, arguments, X, **GIVEN)
 

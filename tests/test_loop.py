@@ -12,9 +12,11 @@ import tensorflow as tf
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 from tests.test_case import array
+from tests.test_case import integers
 from tests.test_case import normal
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.models import PixelSNAIL
 from vqvae2_tf.training.loop import Evaluation
 from vqvae2_tf.training.loop import Plan
 from vqvae2_tf.training.loop import TrainingDivergedError
@@ -175,6 +177,45 @@ def test_a_diverging_loss_stops_with_its_step(tmp_path):
         train(tmp_path, 20, learning_rate=1e20, steps_per_call=1)
 
 
+def code_maps(count, seed=0):
+    top = integers(5, count, 2, 3, seed=seed)
+    bottom = integers(5, count, 4, 6, seed=seed)
+
+    def read(i):
+        codes = tf.gather(top, i), tf.gather(bottom, i)
+        return {"codes": codes, "label": tf.constant(0)}
+
+    return Examples(
+        lambda: tf.data.Dataset.range(count),
+        count,
+        read,
+        lambda i, seed: read(i),
+    )
+
+
+def make_prior(strategy, rematerialize, dtype):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = PixelSNAIL(
+            map_size=(4, 6),
+            num_codes=5,
+            hidden_units=8,
+            residual_units=6,
+            num_layers=2,
+            attention_every=1,
+            num_heads=2,
+            dropout=0.5,
+            num_output_layers=1,
+            coarser_map_sizes=[(2, 3)],
+            num_conditioning_blocks=2,
+            conditioning_units=8,
+            rematerialize=rematerialize,
+            dtype=dtype,
+        )
+        model.build()
+    return model
+
+
 REPLICAS = """
 import numpy as np
 import tensorflow as tf
@@ -185,6 +226,7 @@ tf.config.set_logical_device_configuration(
 )
 from tests import test_loop
 from tests.test_case import array
+from tests.test_case import integers
 from vqvae2_tf.training.loop import fit
 import sys
 
@@ -210,6 +252,49 @@ for name in one_metrics:
 def test_two_replicas_end_where_one_device_does(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", REPLICAS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+REMATERIALIZED = """
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+from tests import test_loop
+from tests.test_case import array
+from vqvae2_tf.training.loop import fit
+import sys
+
+for dtype in ("float32", "mixed_bfloat16"):
+    results = []
+    for rematerialize in (False, True):
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        model = test_loop.make_prior(strategy, rematerialize, dtype)
+        fit(
+            model, test_loop.code_maps(4), test_loop.code_maps(4, seed=1),
+            test_loop.plan(3), f"{sys.argv[1]}/{dtype}{rematerialize}",
+            strategy, "test",
+        )
+        results.append([array(v) for v in model.variables])
+    for a, b in zip(*results, strict=True):
+        if dtype == "float32":
+            np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+        else:
+            assert np.mean(np.abs(a - b)) < 0.01, (a, b)
+"""
+
+
+def test_rematerialized_training_on_two_replicas_is_the_same(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", REMATERIALIZED, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,

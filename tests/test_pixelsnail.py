@@ -419,6 +419,29 @@ class TestModes:
         assert np.abs(rough - exact).max() < 0.1 * np.abs(exact).max()
         assert not np.array_equal(rough, exact)
 
+    def test_rematerialized_gradients_are_the_same(self):
+        batch = {
+            "codes": [integers(5, 2, 4, 6)],
+            "label": integers(3, 2),
+        }
+
+        def gradients(rematerialize):
+            prior = make(
+                **LABELS,
+                num_layers=1,
+                num_output_layers=1,
+                dropout=0.5,
+                rematerialize=rematerialize,
+            )
+            for i, variable in enumerate(prior.non_trainable_variables):
+                variable.assign(np.array([i, 0]))
+            return weight_gradients(
+                lambda: prior.loss_and_statistics(batch, training=True)[0],
+                prior.trainable_variables,
+            )
+
+        assert_close(gradients(True), gradients(False))
+
     def test_save_and_load(self, tmp_path):
         arguments = {
             "map_size": (4, 6),
@@ -427,6 +450,7 @@ class TestModes:
             **VARIANTS["everything"],
             "coarser_map_sizes": [(1, 3), (2, 3)],
             "dropout": 0.25,
+            "rematerialize": True,
         }
         parameters = inspect.signature(PixelSNAIL).parameters
         assert set(parameters) - {"kwargs"} == set(arguments)

@@ -3,9 +3,11 @@
     python tools/benchmark.py stage1
     python tools/benchmark.py sampling --batch_sizes=1,16
     KERAS_BACKEND=jax python tools/benchmark.py sampling --paper_size
+    python tools/benchmark.py prior --paper_size --rematerialize
 
 `stage1` times training, encoding and decoding of the VQ-VAE-2 on random
-pictures. `sampling` times incremental sampling, and one forward pass: naive
+pictures. `prior` times training steps of priors on random codes. `sampling`
+times incremental sampling, and one forward pass: naive
 sampling is one a position, so that their ratio follows. Weights are random; no
 time depends on them. Runs on either backend; TensorFlow is not needed under
 JAX.
@@ -16,6 +18,7 @@ turn with this one, and prints the ratios.
 import json
 import os
 import platform
+import resource
 import shlex
 import statistics
 import subprocess
@@ -35,7 +38,7 @@ from vqvae2_tf.models import PixelSNAIL
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.sampling import sample_levels
 
-# The priors that `sampling` times: a small and a middling one.
+# The priors that `prior` and `sampling` time: a small and a middling one.
 PRIORS = (
     {
         "map_size": (16, 16),
@@ -80,13 +83,18 @@ flags.DEFINE_list("image_sizes", "64,128,256", "Of stage1: pixels, square.")
 flags.DEFINE_list(
     "batch_sizes",
     None,
-    "Of stage1 one for each of --image_sizes (32,16,8), of sampling each of "
-    "them for each prior (1,16).",
+    "Of stage1 one for each of --image_sizes (32,16,8), of prior one for each "
+    "prior (8,2; 1 with --paper_size), of sampling each of them for each prior "
+    "(1,16).",
 )
 flags.DEFINE_boolean(
     "paper_size",
     False,
-    "Of sampling: the ImageNet priors, top and bottom, and the decoder.",
+    "The ImageNet priors: of prior the top one, of sampling both and the "
+    "decoder.",
+)
+flags.DEFINE_boolean(
+    "rematerialize", False, "Of prior: recompute the gated layers."
 )
 flags.DEFINE_enum(
     "precision",
@@ -114,7 +122,7 @@ def stage1(image_size, batch_size, repeats):
         -1.0, 1.0, (batch_size, image_size, image_size, 3)
     )
     images = images.astype("float32")
-    train = _train_step(model, images)
+    train = _train_step(model, {"image": images})
     encode = _compiled(model.encode)
     decode = _compiled(model.decode)
     start = time.perf_counter()
@@ -134,6 +142,39 @@ def stage1(image_size, batch_size, repeats):
         "encode_images_per_s": batch_size / encode_s,
         "decode_images_per_s": batch_size / decode_s,
         "compile_s": compile_s,
+    }
+
+
+def prior_training(arguments, batch_size, repeats):
+    """Times one training step of a prior.
+
+    Returns:
+        dict of `parameters`, `train_step_s` (seconds of an optimizer step with
+        the averages' update, median), `train_codes_per_s`, `compile_s`
+        (seconds of the first call) and `peak_gib` (most memory that the process
+        ever held).
+    """
+    model = PixelSNAIL(num_codes=512, num_heads=8, kernel_size=5, **arguments)
+    model.build()
+    rng = np.random.default_rng(0)
+    codes = rng.integers(512, size=(batch_size, *model.map_size))
+    batch = {
+        "codes": (codes.astype("int32"),),
+        "label": np.zeros((batch_size,), "int32"),
+    }
+    train = _train_step(model, batch)
+    compile_s = _seconds(train)
+    train_s = _median_seconds(train, repeats)
+    return {
+        **{name: arguments[name] for name in ("map_size", "hidden_units")},
+        "layers": arguments["num_layers"],
+        "batch_size": batch_size,
+        "parameters": model.count_params(),
+        "train_step_s": train_s,
+        "train_codes_per_s": codes.size / train_s,
+        "compile_s": compile_s,
+        # Linux counts in KiB.
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
 
 
@@ -209,52 +250,49 @@ def paper_sampling(batch_size, repeats):
     }
 
 
-def _train_step(model, images):
-    """A function that takes one training step on the same pictures."""
+def _train_step(model, batch):
+    """A function that takes one training step on the same batch."""
     optimizer = keras.optimizers.Adam(2e-4)
     optimizer.build(model.trainable_variables)
     if keras.backend.backend() == "tensorflow":
-        return _tensorflow_step(model, optimizer, images)
-    return _jax_step(model, optimizer, images)
+        return _tensorflow_step(model, optimizer, batch)
+    return _jax_step(model, optimizer, batch)
 
 
-def _tensorflow_step(model, optimizer, images):
+def _tensorflow_step(model, optimizer, batch):
     import tensorflow as tf
 
     from vqvae2_tf.training.loop import make_train_function
     from vqvae2_tf.training.polyak import PolyakAverage
 
     polyak = PolyakAverage(model.trainable_variables, 0.9999)
-    data = tf.data.Dataset.from_tensors({"image": tf.constant(images)})
-    batches = iter(data.repeat())
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     run_steps = make_train_function(
         model, optimizer, polyak, tf.distribute.get_strategy()
     )
     return lambda: run_steps(batches, tf.constant(1))[0]
 
 
-def _jax_step(model, optimizer, images):
+def _jax_step(model, optimizer, batch):
     import jax
 
     trainable = model.trainable_variables
     others = model.non_trainable_variables
 
-    def loss_of(values, other_values, images):
+    def loss_of(values, other_values, batch):
         mapping = [
             *zip(trainable, values, strict=True),
             *zip(others, other_values, strict=True),
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss, _ = model.loss_and_statistics(
-                {"image": images}, training=True
-            )
+            loss, _ = model.loss_and_statistics(batch, training=True)
         return loss, [scope.get_current_value(v) for v in others]
 
     @jax.jit
-    def step(values, other_values, averages, slots, images):
+    def step(values, other_values, averages, slots, batch):
         (loss, other_values), gradients = jax.value_and_grad(
             loss_of, has_aux=True
-        )(values, other_values, images)
+        )(values, other_values, batch)
         values, slots = optimizer.stateless_apply(slots, gradients, values)
         averages = [
             0.9999 * average + 0.0001 * value
@@ -268,10 +306,10 @@ def _jax_step(model, optimizer, images):
         [variable.value for variable in trainable],
         [variable.value for variable in optimizer.variables],
     ]
-    images = jax.numpy.asarray(images)
+    batch = jax.tree.map(jax.numpy.asarray, batch)
 
     def train():
-        loss, *state[:] = step(*state, images)
+        loss, *state[:] = step(*state, batch)
         return loss
 
     return train
@@ -321,6 +359,23 @@ def measure_stage1():
     ]
 
 
+def measure_prior():
+    """The rows of `prior`, one a prior."""
+    paper_size = flags.FLAGS.paper_size
+    priors = PAPER_PRIORS[:1] if paper_size else PRIORS
+    batches = _integers("batch_sizes", "1" if paper_size else "8,2")
+    if len(priors) != len(batches):
+        sys.exit(
+            f"error: --batch_sizes: expected {len(priors)}, one for each "
+            f"prior. Received: {len(batches)}"
+        )
+    changes = {"rematerialize": flags.FLAGS.rematerialize}
+    return [
+        prior_training({**arguments, **changes}, batch, flags.FLAGS.repeats)
+        for arguments, batch in zip(priors, batches, strict=True)
+    ]
+
+
 def measure_sampling():
     """The rows of `sampling`, one a prior and batch size."""
     batches = _integers("batch_sizes", "1,16")
@@ -344,7 +399,11 @@ def _integers(name, default):
         )
 
 
-JOBS = {"stage1": measure_stage1, "sampling": measure_sampling}
+JOBS = {
+    "stage1": measure_stage1,
+    "prior": measure_prior,
+    "sampling": measure_sampling,
+}
 
 
 def main(arguments):
@@ -386,7 +445,12 @@ def main(arguments):
 
 def _medians(rounds):
     return [
-        {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+        {
+            name: statistics.median(row[name] for row in rows)
+            if isinstance(value, int | float)
+            else value
+            for name, value in rows[0].items()
+        }
         for rows in zip(*rounds, strict=True)
     ]
 

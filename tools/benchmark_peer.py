@@ -61,6 +61,37 @@ def stage1(image_size, batch_size, precision, repeats):
     }
 
 
+def prior(map_size, channels, layers, batch_size, precision, repeats):
+    """One row; see `prior` of `benchmark.py`: four blocks with attention."""
+    from pixelsnail import PixelSNAIL
+
+    model = PixelSNAIL(
+        [map_size, map_size], 512, channels, 5, 4, layers, channels, dropout=0.1
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 2e-4)
+    codes = torch.randint(0, 512, (batch_size, map_size, map_size))
+    autocast = torch.autocast(
+        "cpu", torch.bfloat16, enabled=precision == "bfloat16"
+    )
+
+    def train():
+        optimizer.zero_grad()
+        with autocast:
+            logits, _ = model(codes)
+        torch.nn.functional.cross_entropy(logits.float(), codes).backward()
+        optimizer.step()
+
+    train_s = median_seconds(train, repeats)
+    return {
+        "map_size": [map_size, map_size],
+        "hidden_units": channels,
+        "batch_size": batch_size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "train_step_s": train_s,
+        "train_codes_per_s": codes.numel() / train_s,
+    }
+
+
 def median_seconds(function, repeats):
     function()
     seconds = []
@@ -74,20 +105,23 @@ def median_seconds(function, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", help="the clone of vq-vae-2-pytorch")
-    parser.add_argument("job", choices=["stage1"])
+    parser.add_argument("job", choices=["stage1", "prior"])
     parser.add_argument("--image_sizes", default="64,128,256")
-    parser.add_argument("--batch_sizes", default="32,16,8")
+    parser.add_argument("--batch_sizes", help="as of benchmark.py")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     sys.path.insert(0, options.folder)
+    if options.job == "stage1":
+        time_job, defaults = stage1, "32,16,8"
+        sizes = [[int(size)] for size in options.image_sizes.split(",")]
+    else:
+        time_job, defaults = prior, "8,2"
+        sizes = [[16, 64, 2], [32, 128, 4]]
+    batches = (options.batch_sizes or defaults).split(",")
     rows = [
-        stage1(int(size), int(batch), options.precision, options.repeats)
-        for size, batch in zip(
-            options.image_sizes.split(","),
-            options.batch_sizes.split(","),
-            strict=True,
-        )
+        time_job(*size, int(batch), options.precision, options.repeats)
+        for size, batch in zip(sizes, batches, strict=True)
     ]
     print(json.dumps({"torch": torch.__version__, "rows": rows}))
 

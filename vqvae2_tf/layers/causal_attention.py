@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.recomputation import DrawnSeed
+from vqvae2_tf.layers.recomputation import zero_after
+
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class CausalAttention(keras.layers.Layer):
@@ -11,8 +14,8 @@ class CausalAttention(keras.layers.Layer):
     Multi-head attention of the prior (VQ-VAE-2, section 3.2 and supplement
     A.2). The mask is inclusive: the features at a position have seen only
     earlier codes. Queries go in blocks, each against the keys up to its own
-    end, so that a forward pass never holds the logits of the whole map; a
-    gradient still keeps each block's. Softmax is float32.
+    end; the gradient computes each block's weights again, so that the logits
+    of the whole map are never held. Softmax is float32.
 
     Incrementally, keys and values are kept: a row's own apart from those of
     the rows above, which change once a row (`initial_state`, `next_row`,
@@ -22,7 +25,8 @@ class CausalAttention(keras.layers.Layer):
         units: Width of queries, keys, values and output, over all heads.
         num_heads: Number of heads; divides `units`.
         dropout: Rate of the dropout on the logits.
-        query_block: Positions whose logits are computed at once.
+        query_block: Positions whose logits are computed at once. (128 at 64x64
+            with 8 heads: 16 MiB a sample, where all are 512 MiB.)
 
     Call arguments:
         queries: `[B, H, W, Q]` float.
@@ -37,7 +41,7 @@ class CausalAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, units, num_heads, dropout=0.0, query_block=256, **kwargs
+        self, units, num_heads, dropout=0.0, query_block=128, **kwargs
     ):
         super().__init__(**kwargs)
         if units % num_heads:
@@ -62,38 +66,118 @@ class CausalAttention(keras.layers.Layer):
         self.map_size = tuple(queries_shape[1:3])
         self.num_positions = queries_shape[1] * queries_shape[2]
 
-    def _split_heads(self, x):
-        return ops.reshape(
-            x,
-            (
-                -1,
-                self.num_positions,
-                self.num_heads,
-                self.units // self.num_heads,
-            ),
-        )
-
     def call(self, queries, memory, training=False):
-        q = self._split_heads(self.query_projection(queries))
-        q = q * (self.units // self.num_heads) ** -0.5
-        k = self._split_heads(self.key_projection(memory))
-        v = self._split_heads(self.value_projection(memory))
-        blocks = []
-        for start in range(0, self.num_positions, self.query_block):
-            stop = min(start + self.query_block, self.num_positions)
-            logits = ops.einsum(
-                "bqhd,bkhd->bhqk", q[:, start:stop], k[:, :stop]
+        size = self.units // self.num_heads
+
+        def split_heads(x):
+            x = ops.reshape(x, (-1, self.num_positions, self.num_heads, size))
+            return ops.transpose(x, (0, 2, 1, 3))
+
+        q = split_heads(self.query_projection(queries)) * size**-0.5
+        k = split_heads(self.key_projection(memory))
+        v = split_heads(self.value_projection(memory))
+        attend = self._attention(self.dropout.rate if training else 0.0)
+        y = ops.transpose(attend(q, k, v), (0, 2, 1, 3))
+        return ops.reshape(y, (*ops.shape(queries)[:3], self.units))
+
+    def _attention(self, rate):
+        """Function of scaled queries, keys and values, `[B, heads, P, D]`.
+
+        Each block of queries waits for the one before it, forward and
+        backward; else TensorFlow computes all at once.
+        """
+        blocks = [
+            (start, min(start + self.query_block, self.num_positions))
+            for start in range(0, self.num_positions, self.query_block)
+        ]
+        seeds = [
+            DrawnSeed(self.dropout.seed_generator) if rate else None
+            for _ in blocks
+        ]
+
+        def sliced(x, start, stop, before):
+            """`x[:, :, start:stop]`, not before `before` is known."""
+            batch, heads, count, size = ops.shape(x)
+            start_then = ops.minimum(
+                start + zero_after(before, "int32"), count - (stop - start)
             )
-            logits = self.dropout(logits, training=training)
-            logits = ops.cast(logits, "float32")
+            return ops.slice(
+                x, (0, 0, start_then, 0), (batch, heads, stop - start, size)
+            )
+
+        def drop(logits, seed, before):
+            if not rate:
+                return logits
+            return keras.random.dropout(logits, rate, seed=seed.after(before))
+
+        def weights_of(queries, keys, start, stop, seed, before):
+            """`[B, heads, stop - start, stop]` float32."""
+            logits = ops.einsum("bhqd,bhkd->bhqk", queries, keys)
+            logits = drop(ops.cast(logits, "float32"), seed, before)
             is_later = (
                 ops.arange(stop)[None, :] > ops.arange(start, stop)[:, None]
             )
-            logits = ops.where(is_later, -1e30, logits)
-            weights = ops.cast(ops.softmax(logits), v.dtype)
-            blocks.append(ops.einsum("bhqk,bkhd->bqhd", weights, v[:, :stop]))
-        attended = ops.concatenate(blocks, axis=1)
-        return ops.reshape(attended, (*ops.shape(queries)[:3], self.units))
+            return ops.softmax(ops.where(is_later, -1e30, logits))
+
+        @ops.custom_gradient
+        def attend(q, k, v):
+            attended = []
+            for (start, stop), seed in zip(blocks, seeds, strict=True):
+                before = attended[-1] if attended else q
+                queries = sliced(q, start, stop, before)
+                keys = sliced(k, 0, stop, before)
+                values = sliced(v, 0, stop, before)
+                weights = weights_of(queries, keys, start, stop, seed, before)
+                attended.append(
+                    ops.einsum(
+                        "bhqk,bhkd->bhqd",
+                        ops.cast(weights, values.dtype),
+                        values,
+                    )
+                )
+
+            def gradient(d_attended):
+                dq, dk, dv = [], [], []
+                # What later queries give the keys and values up to here.
+                dk_rest = dv_rest = 0.0
+                for (start, stop), seed in zip(
+                    blocks[::-1], seeds[::-1], strict=True
+                ):
+                    before = dq[-1] if dq else d_attended
+                    upstream = sliced(d_attended, start, stop, before)
+                    queries = sliced(q, start, stop, before)
+                    keys = sliced(k, 0, stop, before)
+                    values = sliced(v, 0, stop, before)
+                    weights = weights_of(
+                        queries, keys, start, stop, seed, before
+                    )
+                    d_weights = ops.einsum("bhqd,bhkd->bhqk", upstream, values)
+                    d_weights = weights * ops.cast(d_weights, "float32")
+                    d_logits = d_weights - weights * ops.sum(
+                        d_weights, axis=-1, keepdims=True
+                    )
+                    # Dropout is linear: its gradient is the same dropout's.
+                    d_logits = drop(d_logits, seed, before)
+                    d_logits = ops.cast(d_logits, q.dtype)
+                    weights = ops.cast(weights, v.dtype)
+                    dq.append(ops.einsum("bhqk,bhkd->bhqd", d_logits, keys))
+                    dk_part = ops.einsum("bhqk,bhqd->bhkd", d_logits, queries)
+                    dv_part = ops.einsum("bhqk,bhqd->bhkd", weights, upstream)
+                    dk_rest = dk_rest + ops.cast(dk_part, "float32")
+                    dv_rest = dv_rest + ops.cast(dv_part, "float32")
+                    # No earlier query sees the block's own.
+                    dk.append(dk_rest[:, :, start:])
+                    dv.append(dv_rest[:, :, start:])
+                    dk_rest = dk_rest[:, :, :start]
+                    dv_rest = dv_rest[:, :, :start]
+                return [
+                    ops.cast(ops.concatenate(parts[::-1], axis=2), q.dtype)
+                    for parts in (dq, dk, dv)
+                ]
+
+            return ops.concatenate(attended, axis=2), gradient
+
+        return attend
 
     def initial_state(self, batch_size):
         """State above the first row.

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from vqvae2_tf.layers.causal_conv import CausalConv2D
+from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.row_buffer import read_columns
 
 
@@ -22,6 +23,8 @@ class GatedResidual(keras.layers.Layer):
         second_kernel_size: Size of the second one: 1, or `kernel_size` as in
             PixelSNAIL.
         dropout: Rate of the dropout before the second convolution.
+        rematerialize: Whether the gradient computes the layer again instead of
+            keeping what is inside it.
 
     Call arguments:
         x: `[B, H, W, C]` float.
@@ -41,12 +44,14 @@ class GatedResidual(keras.layers.Layer):
         kernel_size,
         second_kernel_size=1,
         dropout=0.0,
+        rematerialize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.residual_units = residual_units
         self.kernel_size = kernel_size
         self.second_kernel_size = second_kernel_size
+        self.rematerialize = rematerialize
         policy = self.dtype_policy
         self.first_conv = CausalConv2D(
             residual_units, kernel_size, dtype=policy
@@ -93,10 +98,42 @@ class GatedResidual(keras.layers.Layer):
         conditioning=None,
         training=False,
     ):
+        given = {
+            "auxiliary": auxiliary,
+            "class_embedding": class_embedding,
+            "conditioning": conditioning,
+        }
+        given = {name: y for name, y in given.items() if y is not None}
+        seed = None
+        if training and self.dropout.rate:
+            # Drawn here, so that a recomputation drops the same values.
+            seed = DrawnSeed(self.dropout.seed_generator)
+
+        def compute(x, *values):
+            return self._compute(
+                x, seed, **dict(zip(given, values, strict=True))
+            )
+
+        if training and self.rematerialize:
+            compute = keras.remat(compute)
+        return compute(x, *given.values())
+
+    def _compute(
+        self,
+        x,
+        seed,
+        auxiliary=None,
+        class_embedding=None,
+        conditioning=None,
+    ):
         h = self.first_conv(ops.elu(x))
         if auxiliary is not None:
             h = h + self.auxiliary_projection(auxiliary)
-        h = self.dropout(ops.elu(h), training=training)
+        h = ops.elu(h)
+        if seed:
+            # TensorFlow would draw, and keep, all layers' numbers at once.
+            seed = seed.after(x)
+            h = keras.random.dropout(h, self.dropout.rate, seed=seed)
         h = self.second_conv(h)
         if class_embedding is not None:
             h = h + self.class_projection(class_embedding)[:, None, None, :]
@@ -191,4 +228,5 @@ class GatedResidual(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "second_kernel_size": self.second_kernel_size,
             "dropout": self.dropout.rate,
+            "rematerialize": self.rematerialize,
         }

@@ -42,6 +42,8 @@ class PixelSNAIL(keras.Model):
         conditioning_units: Width of the conditioning stack.
         second_kernel_size: Size of the second convolution of the gated
             layers: 1, or `kernel_size` as in PixelSNAIL.
+        rematerialize: Whether the gradient computes the gated layers again
+            instead of keeping what is inside them.
 
     Call arguments:
         codes: `[B, H, W]` int32 in [0, K).
@@ -78,6 +80,7 @@ class PixelSNAIL(keras.Model):
         num_conditioning_blocks=20,
         conditioning_units=1024,
         second_kernel_size=1,
+        rematerialize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -108,9 +111,19 @@ class PixelSNAIL(keras.Model):
             "coarser_map_sizes": self.coarser_map_sizes,
             "num_conditioning_blocks": num_conditioning_blocks,
             "conditioning_units": conditioning_units,
+            "rematerialize": rematerialize,
         }
         self.conditioning_units = conditioning_units
         policy = self.dtype_policy
+
+        def gated(*kernel_sizes):
+            return GatedResidual(
+                residual_units,
+                *kernel_sizes,
+                dropout=dropout,
+                rematerialize=rematerialize,
+                dtype=policy,
+            )
 
         self.code_embedding = keras.layers.Embedding(
             num_codes, hidden_units, dtype=policy
@@ -127,16 +140,7 @@ class PixelSNAIL(keras.Model):
         for start in range(0, num_layers, block_size):
             layers = min(block_size, num_layers - start)
             self.blocks.append(
-                [
-                    GatedResidual(
-                        residual_units,
-                        kernel_size,
-                        second_kernel_size,
-                        dropout,
-                        dtype=policy,
-                    )
-                    for _ in range(layers)
-                ]
+                [gated(kernel_size, second_kernel_size) for _ in range(layers)]
             )
             if attention_every and layers == block_size:
                 self.attentions.append(
@@ -144,15 +148,8 @@ class PixelSNAIL(keras.Model):
                         hidden_units, num_heads, dropout, dtype=policy
                     )
                 )
-                self.merges.append(
-                    GatedResidual(
-                        residual_units, 1, dropout=dropout, dtype=policy
-                    )
-                )
-        self.output_layers = [
-            GatedResidual(residual_units, 1, dropout=dropout, dtype=policy)
-            for _ in range(num_output_layers)
-        ]
+                self.merges.append(gated(1))
+        self.output_layers = [gated(1) for _ in range(num_output_layers)]
         self.logits = keras.layers.Dense(num_codes, dtype=policy)
         if num_classes:
             self.class_embedding = keras.layers.Embedding(

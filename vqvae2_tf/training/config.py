@@ -199,6 +199,13 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         True,
         "Priors are told the class, if any.",
     )
+    define(
+        "boolean",
+        "prior_rematerialize",
+        False,
+        "Recompute gated layers in the backward pass: less memory, up to a "
+        "third more time.",
+    )
     for name, default, low, high, text in _NUMBERS:
         kind = "integer" if isinstance(default, int) else "float"
         define(kind, name, default, text, lower_bound=low, upper_bound=high)
@@ -242,6 +249,7 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
         "schedule",
         "prior_schedule",
         "class_conditional",
+        "prior_rematerialize",
         *(row[0] for row in _NUMBERS),
     ):
         setattr(config, name, values(name))

@@ -69,6 +69,7 @@ def make_prior(
         coarser_map_sizes=config.map_sizes[:level],
         num_conditioning_blocks=config.prior_conditioning_blocks[level],
         conditioning_units=config.prior_conditioning_units[level],
+        rematerialize=config.prior_rematerialize,
         dtype=dtype,
     )
     model.build((None, *config.map_sizes[level]))

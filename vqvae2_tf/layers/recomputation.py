@@ -1,0 +1,42 @@
+"""What the layers share that compute parts of themselves twice."""
+
+import keras
+from keras import ops
+
+
+class DrawnSeed(keras.random.SeedGenerator):
+    """A seed drawn from a generator once, for random numbers drawn twice.
+
+    What is computed again in the backward pass must drop the same values; a
+    generator would give it a new seed.
+
+    Args:
+        generator: `keras.random.SeedGenerator`.
+    """
+
+    def __init__(self, generator):
+        # Not the base's, which makes a variable.
+        self._seed = generator.next()
+
+    def after(self, x):
+        """The same seed, once the float tensor `x` is known."""
+        seed = object.__new__(DrawnSeed)
+        seed._seed = self._seed + zero_after(x, self._seed.dtype)
+        return seed
+
+    def next(self, ordered=True):
+        return self._seed
+
+
+def zero_after(x, dtype):
+    """Scalar 0 that is known once `x` is (1 if `x` starts with a NaN).
+
+    Added to an input, it makes a computation wait for `x`. It also keeps
+    compilers, which cannot know that it is 0, from merging a recomputation
+    with what it repeats.
+
+    Args:
+        x: float tensor.
+        dtype: Of the scalar.
+    """
+    return ops.cast(ops.isnan(ops.reshape(x, (-1,))[0]), dtype)
