@@ -17,6 +17,7 @@ import os
 import statistics
 import sys
 
+import tensorflow as tf
 from absl import flags
 
 from vqvae2_tf import command
@@ -138,7 +139,7 @@ def ablate():
         except TrainingStoppedError as stopped:
             sys.exit(str(stopped))
         path = run.path(f"prior_{base.level}", RESULT_FILE)
-        with open(path, encoding="utf-8") as file:
+        with tf.io.gfile.GFile(path) as file:
             points.append((values, json.load(file)))
     text = "\n".join([*table(points), "", *effects(points), ""])
     write_text(os.path.join(base.run_dir, "table.txt"), text)

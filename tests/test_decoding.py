@@ -170,3 +170,13 @@ def test_cover_keeps_the_shape(size, expected):
     height, width = size
     picture = cover(Image.new("L", (width, height)), (8, 8))
     assert (picture.height, picture.width) == expected
+
+
+def test_long_strips_are_cut():
+    strip = np.zeros((2, 1000, 3), "uint8")
+    strip[:, 500] = 255
+    covered = cover(Image.fromarray(strip), (4, 4))
+    assert covered.size == (64, 4)
+    assert np.asarray(covered)[:, 32].min() > 50
+    whole = cover(Image.fromarray(strip[:, :32]), (4, 4))
+    assert whole.size == (64, 4)

@@ -1,5 +1,7 @@
 """A folder of pictures as a data set."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,6 +49,22 @@ def test_subfolders_are_classes_and_splits_are_disjoint(tmp_path):
     assert sorted(np.bincount([*train_labels, *labels])) == [9, 11]
     everything = np.concatenate([train, held_out]).reshape(20, -1)
     assert len(np.unique(everything, axis=0)) == 20
+
+
+def test_links_to_nothing_are_broken_pictures(tmp_path):
+    save_pictures(tmp_path / "p", 5)
+    (tmp_path / "p" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    source = open_folder(tmp_path / "p", tmp_path)
+    assert source.broken == ["link.png"]
+
+
+def test_names_that_are_not_utf8_are_told(tmp_path):
+    save_pictures(tmp_path / "p", 3)
+    path = os.fsencode(tmp_path / "p") + b"/\xff.png"
+    with open(path, "wb"):
+        pass
+    with pytest.raises(UserError, match="not UTF-8.*xff.png"):
+        open_folder(tmp_path / "p", tmp_path)
 
 
 def test_pixels_are_those_of_the_file(tmp_path):

@@ -124,6 +124,26 @@ def test_asked_to_stop_it_stops_with_a_checkpoint(four_steps, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_stopped_before_a_validation_it_makes_up_for_it(tmp_path):
+    def make_impatient_model(strategy):
+        model = make_model(strategy)
+        metrics_of = model.metrics_from_statistics
+
+        def ask_to_stop(statistics):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return metrics_of(statistics)
+
+        model.metrics_from_statistics = ask_to_stop
+        return model
+
+    _, metrics = train(tmp_path / "whole", 2, validate_every=2)
+    with pytest.raises(TrainingStoppedError, match="after 2 of 2 steps"):
+        train(tmp_path / "parts", 2, make_impatient_model, validate_every=2)
+    assert not (tmp_path / "parts" / "best.keras").exists()
+    assert train(tmp_path / "parts", 2, validate_every=2)[1] == metrics
+    assert (tmp_path / "parts" / "best.keras").exists()
+
+
 def test_the_best_weights_are_kept_when_later_ones_are_worse(tmp_path):
     rates = keras.optimizers.schedules.PiecewiseConstantDecay([20], [1e-2, 1.0])
     _, last = train(tmp_path, 24, learning_rate=rates, validate_every=4)
@@ -217,6 +237,7 @@ def make_prior(strategy, rematerialize, dtype):
 
 
 REPLICAS = """
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -246,6 +267,11 @@ for a, b in zip(one, two, strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4)
 for name in one_metrics:
     np.testing.assert_allclose(one_metrics[name], two_metrics[name], rtol=1e-4)
+with strategy.scope():
+    generator = keras.random.SeedGenerator(0)
+seeds = strategy.run(lambda: DrawnSeed(generator).next())
+one, two = (seed.numpy().tolist() for seed in seeds.values)
+assert one != two, one
 """
 
 
@@ -270,6 +296,7 @@ tf.config.set_logical_device_configuration(
 )
 from tests import test_loop
 from tests.test_case import array
+from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.training.loop import fit
 import sys
 

@@ -3,9 +3,9 @@
     python tools/decode.py --run_dir=runs/emoji --input=CODES --output=PICTURES
 
 Reads the .npz files of tools/encode.py and of tools/sample.py. Subfolders are
-kept. A code of -1 is not known and decoded as its level's mean. Files that do
-not hold this autoencoder's codes are told and left out, and the exit status is
-then 1. Started again, it goes on with those that are not done yet.
+kept. A code of -1 is not known and decoded as its level's mean. Files whose
+codes are not of this autoencoder's sizes are told and left out, and the exit
+status is then 1. Started again, it goes on with those that are not done yet.
 """
 
 import numpy as np

@@ -8,6 +8,7 @@ in table 1 of the VQ-VAE-2 paper. Weights are the averaged ones.
 """
 
 import json
+import os
 
 from absl import flags
 
@@ -24,7 +25,8 @@ def nll():
     """Negative log likelihoods of all levels that have a prior."""
     config = configuration.read_run(FLAGS.run_dir)
     run = Run(config, make_strategy(FLAGS.strategy))
-    print(json.dumps(run.evaluate_priors(FLAGS.codes_dir), indent=2))
+    codes_dir = FLAGS.codes_dir and os.path.expanduser(FLAGS.codes_dir)
+    print(json.dumps(run.evaluate_priors(codes_dir), indent=2))
 
 
 if __name__ == "__main__":

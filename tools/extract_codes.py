@@ -29,7 +29,7 @@ def extract():
     if FLAGS.dataset:
         config.dataset = FLAGS.dataset
     if FLAGS.data_dir:
-        config.data_dir = FLAGS.data_dir
+        config.data_dir = os.path.expanduser(FLAGS.data_dir)
     source = configuration.open_pictures(config)
     run = Run(config, make_strategy(FLAGS.strategy), source)
     autoencoder = run.finished_autoencoder()

@@ -9,9 +9,6 @@ import tensorflow as tf
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.source import PictureSource
 
-# Encoded pictures: some 3 GB of them at 1024x1024.
-_SHUFFLE_BUFFER = 2048
-
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
@@ -24,12 +21,15 @@ class Examples:
         read: Turns a raw example into a dict of tensors for evaluation.
         read_for_training: The same for training: also takes a `[2]` int64
             seed, unlike for every example drawn.
+        shuffled: Number of raw examples that are held to shuffle them. (2,048
+            encoded pictures of 1024x1024 are some 3 GB.)
     """
 
     open: Callable[[], tf.data.Dataset]
     count: int
     read: Callable
     read_for_training: Callable
+    shuffled: int = 2048
 
 
 def picture_examples(
@@ -157,7 +157,7 @@ def training_batches(
         # process's global seed, which `shuffle` mixes in.
         tf.random.set_seed(1)
         return examples.open().shuffle(
-            min(examples.count, _SHUFFLE_BUFFER),
+            min(examples.count, examples.shuffled),
             seed=epoch * 1_000_003 + seed,
             reshuffle_each_iteration=False,
         )

@@ -13,6 +13,8 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import replacing
 
 CARD = "codes.json"
+# Some 700 MB of three levels for 1024x1024.
+_SHUFFLED = 16384
 
 
 def shard_paths(folder: str, split: str, card: dict) -> list[str]:
@@ -68,8 +70,8 @@ def read_card(folder: str) -> dict:
 
     Returns:
         dict of `map_sizes` (coarsest first), `num_codes`, `class_names`, the
-        `fingerprint` of the autoencoder, `examples_per_shard`, and `splits`:
-        the number of examples of each.
+        `fingerprint` of the autoencoder, `examples_per_shard`, `splits`: the
+        number of examples of each, and what tells the pictures from others.
 
     Raises:
         UserError: If there is none, or it is not JSON.
@@ -133,4 +135,5 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
         card["splits"][split],
         read,
         lambda serialized, seed: read(serialized),
+        _SHUFFLED,
     )

@@ -1,6 +1,7 @@
 """Any picture file to an array."""
 
 import io
+import math
 import struct
 
 import numpy as np
@@ -18,6 +19,8 @@ ENDINGS = (
     ".tiff",
     ".webp",
 )
+
+_LONGEST = 16
 
 # Pillow refuses PNG files with colour profiles and texts above 1 MiB, which
 # photographs may have.
@@ -92,10 +95,17 @@ def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
     Returns:
         `PIL.Image.Image`, of `size` in one direction, not less in the other.
+        The ends of what would be more than 16 times `size` are cut off.
     """
     scale = max(size[0] / picture.height, size[1] / picture.width)
     if scale == 1.0:
         return picture
+    # A strip of one pixel's width must not fill the memory.
+    width = min(picture.width, math.ceil(_LONGEST * size[1] / scale))
+    height = min(picture.height, math.ceil(_LONGEST * size[0] / scale))
+    left = (picture.width - width) // 2
+    top = (picture.height - height) // 2
+    picture = picture.crop((left, top, left + width, top + height))
     new_size = (
         max(size[1], round(picture.width * scale)),
         max(size[0], round(picture.height * scale)),

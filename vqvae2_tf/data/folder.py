@@ -59,7 +59,11 @@ class FolderConfig(tfds.core.BuilderConfig):
         )
         description = [self.image_size, channels, validation_share]
         for path in self.paths:
-            status = tf.io.gfile.stat(os.path.join(folder, path))
+            try:
+                status = tf.io.gfile.stat(os.path.join(folder, path))
+            except tf.errors.OpError:
+                # A link to nothing, say: broken, as `check` will find.
+                continue
             description.append((path, status.length, status.mtime_nsec))
         digest = hashlib.sha256(repr(description).encode()).hexdigest()
         name = os.path.basename(folder) or "root"
@@ -118,10 +122,10 @@ class FolderConfig(tfds.core.BuilderConfig):
 
     def _rank(self, path):
         """Hash of a file in [0, 1), or None if it is no picture."""
-        data = _read(os.path.join(self.folder, path))
         try:
+            data = _read(os.path.join(self.folder, path))
             decoding.decode_picture(data, self.channels)
-        except decoding.UnreadablePictureError:
+        except (decoding.UnreadablePictureError, tf.errors.OpError):
             return None
         digest = hashlib.sha256(data).digest()
         return int.from_bytes(digest[:6], "big") / 2**48

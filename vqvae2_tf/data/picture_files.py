@@ -21,9 +21,19 @@ def list_files(folder: str, endings: Collection[str]) -> list[str]:
 
     Returns:
         Paths relative to the folder, sorted.
+
+    Raises:
+        UserError: If a file's name is not UTF-8.
     """
     paths = []
-    for parent, _, names in tf.io.gfile.walk(folder):
+    try:
+        walk = list(tf.io.gfile.walk(folder))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{folder} has a file whose name is not UTF-8 ({error.object!r}); "
+            "rename it."
+        ) from error
+    for parent, _, names in walk:
         for name in names:
             if not name.startswith(".") and name.lower().endswith(
                 tuple(endings)

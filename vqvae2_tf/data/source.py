@@ -152,9 +152,7 @@ class PictureSource:
             shuffle_files=False,
             decoders={"image": tfds.decode.SkipDecoding()},
             # A cache of the whole would be thrown away by who reads a part.
-            read_config=tfds.ReadConfig(
-                add_tfds_id=True, try_autocache=False
-            ),
+            read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
         )
         has_classes = bool(self.class_names)
         features = self.builder.info.features

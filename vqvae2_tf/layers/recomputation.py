@@ -3,12 +3,15 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.replicas import replica_id_and_count
+
 
 class DrawnSeed(keras.random.SeedGenerator):
     """A seed drawn from a generator once, for random numbers drawn twice.
 
     What is computed again in the backward pass must drop the same values; a
-    generator would give it a new seed.
+    generator would give it a new seed. Each replica has a seed of its own,
+    where generators give all of them the same.
 
     Args:
         generator: `keras.random.SeedGenerator`.
@@ -16,7 +19,9 @@ class DrawnSeed(keras.random.SeedGenerator):
 
     def __init__(self, generator):
         # Not the base's, which makes a variable.
-        self._seed = generator.next()
+        seed = generator.next()
+        replica, _ = replica_id_and_count()
+        self._seed = seed + ops.cast(replica, seed.dtype)
 
     def after(self, x):
         """The same seed, once the float tensor `x` is known."""

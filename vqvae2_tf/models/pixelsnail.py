@@ -150,7 +150,8 @@ class PixelSNAIL(keras.Model):
                 )
                 self.merges.append(gated(1))
         self.output_layers = [gated(1) for _ in range(num_output_layers)]
-        self.logits = keras.layers.Dense(num_codes, dtype=policy)
+        # In bfloat16 the likelihoods themselves would be rounded.
+        self.logits = keras.layers.Dense(num_codes, dtype="float32")
         if num_classes:
             self.class_embedding = keras.layers.Embedding(
                 num_classes, hidden_units, dtype=policy
@@ -302,7 +303,7 @@ class PixelSNAIL(keras.Model):
                 x = self.merges[i](x, auxiliary=attended, **given)
         for layer in self.output_layers:
             x = layer(x, **given)
-        return ops.cast(self.logits(ops.elu(x)), "float32")
+        return self.logits(ops.elu(x))
 
     def initial_state(self, batch_size, labels=None, coarser=()):
         """State above the first row, for a pass position by position.

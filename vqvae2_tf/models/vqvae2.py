@@ -7,6 +7,7 @@ from vqvae2_tf.layers import Decoder
 from vqvae2_tf.layers import Encoder
 from vqvae2_tf.layers import Upsampler
 from vqvae2_tf.layers import VectorQuantizer
+from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.models import measures
 from vqvae2_tf.models.levels import latent_map_sizes
 from vqvae2_tf.models.levels import level_names
@@ -190,7 +191,7 @@ class VQVAE2(keras.Model):
         levels = len(embeddings)
         batch_size = ops.shape(embeddings[0])[0]
         uniform = keras.random.uniform(
-            (batch_size, 1, 1, 1), seed=self._dropout_draws
+            (batch_size, 1, 1, 1), seed=DrawnSeed(self._dropout_draws)
         )
         # Levels shown: 1 to levels - 1 in the share `level_dropout` of the
         # pictures, more than there are in the others.

@@ -259,8 +259,11 @@ def resolve(values: Callable[[str], object]) -> types.SimpleNamespace:
                 f"--{name}: expected a finite number. Received: "
                 f"{getattr(config, name)}"
             )
-    folder = config.dataset.removeprefix("folder:")
-    if folder != config.dataset and "://" not in folder:
+    for name in ("run_dir", "data_dir", "codes_dir"):
+        if getattr(config, name):
+            setattr(config, name, os.path.expanduser(getattr(config, name)))
+    folder = os.path.expanduser(config.dataset.removeprefix("folder:"))
+    if config.dataset.startswith("folder:") and "://" not in folder:
         # The same folder is the same data set however it is written.
         config.dataset = f"folder:{os.path.abspath(folder)}"
 
@@ -417,6 +420,7 @@ def read_run(run_dir: str) -> types.SimpleNamespace:
     Raises:
         UserError: If it is not the folder of a run.
     """
+    run_dir = os.path.expanduser(run_dir)
     path = os.path.join(run_dir, CONFIG_FILE)
     if not tf.io.gfile.exists(path):
         raise UserError(

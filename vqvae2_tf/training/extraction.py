@@ -40,7 +40,7 @@ def extract_codes(
             over them. Pictures are augmented from the second pass on.
         folder: For the shards, and their card.
         about: What else the card says of the codes: `map_sizes`, `num_codes`,
-            `class_names`.
+            `class_names`, and what tells these pictures from others.
         strategy: `tf.distribute.Strategy`.
         seed: Of the augmentation.
 

@@ -99,6 +99,7 @@ def fit(
         optimizer=variables_of([optimizer]),
         polyak=polyak,
         lowest=validate.lowest,
+        validated=validate.step,
     )
     manager = tf.train.CheckpointManager(
         checkpoint, os.path.join(folder, "checkpoints"), max_to_keep=2
@@ -120,6 +121,9 @@ def fit(
     )
     run_steps = make_train_function(model, optimizer, polyak, strategy)
     held_out = None
+    if step != int(validate.step) and _is_stop(step, plan):
+        # A signal came just before.
+        held_out = validate(step)
     with (
         StopRequest() as stop,
         tqdm(
@@ -127,11 +131,11 @@ def fit(
         ) as progress,
     ):
         while step < plan.steps:
-            next_stop = min(
-                plan.steps,
-                (step // plan.validate_every + 1) * plan.validate_every,
+            to_next_stop = min(
+                plan.steps - step,
+                plan.validate_every - step % plan.validate_every,
             )
-            count = min(plan.steps_per_call, next_stop - step)
+            count = min(plan.steps_per_call, to_next_stop)
             loss, statistics = run_steps(batches, tf.constant(count, tf.int32))
             step += count
             loss = float(loss) / count
@@ -147,10 +151,10 @@ def fit(
             validate.write_scalars("train", scalars, step)
             progress.update(count)
             progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            if step == next_stop and not stop.requested:
+            if _is_stop(step, plan) and not stop.requested:
                 # Before the checkpoint, which holds the lowest metric so far.
                 held_out = validate(step)
-            if step == next_stop or stop.requested:
+            if _is_stop(step, plan) or stop.requested:
                 manager.save(step)
             if stop.requested:
                 raise TrainingStoppedError(
@@ -159,6 +163,11 @@ def fit(
                 )
     polyak.assign_to_model()
     return held_out or validate.evaluate()
+
+
+def _is_stop(step, plan):
+    """Whether the run is validated and saved after so many steps."""
+    return step == plan.steps or step % plan.validate_every == 0
 
 
 class _Validation:
@@ -175,8 +184,10 @@ class _Validation:
         count = int(tf.reduce_sum(some["weight"]))
         self._some = tf.nest.map_structure(lambda x: x[:count], some)
         self.evaluate = Evaluation(model, examples, plan.batch_size, strategy)
-        # In the checkpoint, so that a resumed run knows it.
+        # In the checkpoint, so that a resumed run knows them: the lowest metric
+        # so far, and the last step that was validated.
         self.lowest = tf.Variable(np.inf, trainable=False, dtype=tf.float64)
+        self.step = tf.Variable(0, trainable=False, dtype=tf.int64)
 
     def __call__(self, step):
         with self._polyak.in_model():
@@ -193,6 +204,7 @@ class _Validation:
                         f"validation/{name}", shown, max_outputs=_SHOWN
                     )
         self.write_scalars("validation", metrics, step)
+        self.step.assign(step)
         return metrics
 
     def write_scalars(self, group, scalars, step):

@@ -278,6 +278,9 @@ class Run:
                 "map_sizes": [list(size) for size in config.map_sizes],
                 "num_codes": config.num_codes,
                 "class_names": self._source.class_names,
+                "pictures": self._source.builder.info.full_name,
+                "code_augment": config.code_augment,
+                "seed": config.seed,
             },
             self.strategy,
             config.seed,
@@ -325,7 +328,10 @@ class Run:
         cards.claim(
             self.path(name),
             ORIGIN_FILE,
-            {"fingerprint of the autoencoder": card["fingerprint"]},
+            {
+                "fingerprint of the autoencoder": card["fingerprint"],
+                "classes": self._class_names(card),
+            },
             [self.path(name, MODEL_FILE), self.path(name, "checkpoints")],
             f"remove {self.path(name)} to train it anew",
         )
