@@ -97,7 +97,7 @@ class CausalAttention(keras.layers.Layer):
         attended = ops.concatenate(blocks, axis=1)
         return ops.reshape(attended, (*ops.shape(queries)[:3], self.units))
 
-    def initial_state(self, batch_size, key_block=512):
+    def initial_state(self, batch_size, key_block=256):
         """State above the first row.
 
         Args:
