@@ -91,6 +91,18 @@ def test_sampling_is_timed_beside_its_forward_pass(benchmark):
     )
 
 
+def test_scaling_times_one_prior_on_growing_maps(benchmark, monkeypatch):
+    timed = []
+    monkeypatch.setattr(
+        benchmark, "sampling", lambda *arguments: timed.append(arguments)
+    )
+    with flagsaver.flagsaver():
+        FLAGS(["benchmark.py", "--scaling", "--batch_sizes=1"])
+        benchmark.measure_sampling()
+    assert [prior["map_size"][0] for prior, _, _ in timed] == [8, 16, 32, 64]
+    assert {prior["attention_every"] for prior, _, _ in timed} == {0}
+
+
 def test_priors_of_all_levels_and_the_decoder_are_timed(benchmark, monkeypatch):
     assert [p["map_size"] for p in benchmark.PAPER_PRIORS] == [
         (32, 32),

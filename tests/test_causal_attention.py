@@ -231,6 +231,34 @@ def ancestors(tensor):
     return found
 
 
+@pytest.mark.parametrize("key_block", [1, 10, 256])
+def test_position_by_position_equals_the_call(key_block):
+    layer = built(8, 2)
+
+    def incremental(queries, memory):
+        state = layer.initial_state(2, key_block=key_block)
+        outputs = []
+        for row in range(3):
+            state = layer.next_row(state, row)
+            for column in range(5):
+                y, state = layer.step(
+                    state,
+                    queries[:, row, column],
+                    memory[:, row, column],
+                    row,
+                    column,
+                )
+                outputs.append(y)
+        return ops.reshape(ops.stack(outputs, axis=1), (2, 3, 5, 8))
+
+    np.testing.assert_allclose(
+        run(incremental, QUERIES, MEMORY),
+        run(layer, QUERIES, MEMORY),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
 def test_heads_must_divide_units():
     with pytest.raises(ValueError, match="num_heads=3, units=8"):
         CausalAttention(8, 3)

@@ -2,6 +2,7 @@
 
     python tools/benchmark.py stage1
     python tools/benchmark.py sampling --batch_sizes=1,16
+    python tools/benchmark.py sampling --scaling --batch_sizes=1
     KERAS_BACKEND=jax python tools/benchmark.py sampling --paper_size
     python tools/benchmark.py prior --paper_size --rematerialize
 
@@ -55,6 +56,11 @@ PRIORS = (
         "attention_every": 4,
     },
 )
+# The middling one without attention: a position's time should not grow.
+SCALING_PRIORS = tuple(
+    {**PRIORS[1], "map_size": (size, size), "attention_every": 0}
+    for size in (8, 16, 32, 64)
+)
 # Table 1 of the paper's supplement: the priors of ImageNet at 256x256.
 PAPER_PRIORS = (
     {
@@ -95,6 +101,11 @@ flags.DEFINE_boolean(
 )
 flags.DEFINE_boolean(
     "rematerialize", False, "Of prior: recompute the gated layers."
+)
+flags.DEFINE_boolean(
+    "scaling",
+    False,
+    "Of sampling: one prior without attention on maps of 8x8 to 64x64.",
 )
 flags.DEFINE_enum(
     "precision",
@@ -383,7 +394,7 @@ def measure_sampling():
         return [paper_sampling(b, flags.FLAGS.repeats) for b in batches]
     return [
         sampling(arguments, batch, flags.FLAGS.repeats)
-        for arguments in PRIORS
+        for arguments in (SCALING_PRIORS if flags.FLAGS.scaling else PRIORS)
         for batch in batches
     ]
 

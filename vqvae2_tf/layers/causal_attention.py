@@ -1,5 +1,7 @@
 """Causal multi-head attention over a map, in raster order."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -179,34 +181,39 @@ class CausalAttention(keras.layers.Layer):
 
         return attend
 
-    def initial_state(self, batch_size):
+    def initial_state(self, batch_size, key_block=256):
         """State above the first row.
 
         Args:
             batch_size: B.
+            key_block: Positions above the row whose keys and values are kept
+                together, rounded down to whole rows but at least one. Blocks
+                that hold none yet are not attended to.
 
         Returns:
-            dict: `keys` and `values`, `[B, heads, H * W, D]`, filled down to
-            the row above; `row_keys` and `row_values`, `[B, heads, W, D]`, of
-            this row, filled as far as it is known.
+            dict: `blocks`, list of dicts of `keys` `[B, heads, D, P]` and
+            `values` `[B, heads, P, D]`, of P positions each, filled down to
+            the row above; `row`, one such dict, of this row, filled as far as
+            it is known.
         """
+        height, width = self.map_size
+        head_units = self.units // self.num_heads
 
-        def zeros(count):
-            return ops.zeros(
-                (
-                    batch_size,
-                    self.num_heads,
-                    count,
-                    self.units // self.num_heads,
-                ),
-                self.compute_dtype,
-            )
+        def zeros(rows):
+            count = rows * width
+            keys = (batch_size, self.num_heads, head_units, count)
+            values = (batch_size, self.num_heads, count, head_units)
+            return {
+                "keys": ops.zeros(keys, self.compute_dtype),
+                "values": ops.zeros(values, self.compute_dtype),
+            }
 
+        rows = max(key_block // width, 1)
+        # The last row is above no other.
+        starts = range(0, height - 1, rows)
         return {
-            "keys": zeros(self.num_positions),
-            "values": zeros(self.num_positions),
-            "row_keys": zeros(self.map_size[1]),
-            "row_values": zeros(self.map_size[1]),
+            "blocks": [zeros(min(rows, height - 1 - i)) for i in starts],
+            "row": zeros(1),
         }
 
     def next_row(self, state, row):
@@ -216,15 +223,21 @@ class CausalAttention(keras.layers.Layer):
             state: State at the end of the row above.
             row: int32 scalar, number of the row that starts.
         """
-        # Above the first row, zeros go where its own keys come later.
-        start = (0, 0, ops.maximum(row - 1, 0) * self.map_size[1], 0)
-        return {
-            **state,
-            "keys": ops.slice_update(state["keys"], start, state["row_keys"]),
-            "values": ops.slice_update(
-                state["values"], start, state["row_values"]
-            ),
-        }
+        blocks = []
+        above = row - 1
+        for block in state["blocks"]:
+            rows = block["keys"].shape[-1] // self.map_size[1]
+            blocks.append(
+                ops.cond(
+                    ops.logical_and(above >= 0, above < rows),
+                    lambda block=block, above=above: self._write(
+                        block, state["row"], above * self.map_size[1]
+                    ),
+                    lambda block=block: block,
+                )
+            )
+            above = above - rows
+        return {**state, "blocks": blocks}
 
     def step(self, state, queries, memory, row, column):
         """Output at a position.
@@ -239,50 +252,75 @@ class CausalAttention(keras.layers.Layer):
         Returns:
             Tuple of the output `[B, units]` and the state.
         """
+        head_units = self.units // self.num_heads
 
-        def split(x, count):
-            return ops.reshape(
-                x, (-1, self.num_heads, count, self.units // self.num_heads)
+        def split(x, *shape):
+            return ops.reshape(x, (-1, self.num_heads, *shape))
+
+        q = split(self.query_projection(queries), head_units)
+        q = q * head_units**-0.5
+        here = {
+            "keys": split(self.key_projection(memory), head_units, 1),
+            "values": split(self.value_projection(memory), 1, head_units),
+        }
+        row_block = self._write(state["row"], here, column)
+        parts = [self._attend(q, row_block, column + 1)]
+        filled = row * self.map_size[1]
+        for block in state["blocks"]:
+            parts.append(
+                ops.cond(
+                    filled > 0,
+                    lambda block=block, filled=filled: self._attend(
+                        q, block, filled
+                    ),
+                    lambda: self._attend_to_nothing(q),
+                )
             )
+            filled = filled - block["keys"].shape[-1]
+        # The softmax over all parts, of each part's own.
+        largest = functools.reduce(ops.maximum, [part[0] for part in parts])
+        shares = [ops.exp(part[0] - largest) for part in parts]
+        total = sum(
+            share * part[1] for share, part in zip(shares, parts, strict=True)
+        )
+        y = sum(
+            share * part[2] for share, part in zip(shares, parts, strict=True)
+        )
+        y = ops.cast(y / total, q.dtype)
+        return ops.reshape(y, (-1, self.units)), {**state, "row": row_block}
 
-        q = split(self.query_projection(queries), 1)
-        q = q * (self.units // self.num_heads) ** -0.5
-        place = (0, 0, column, 0)
-        state = {
-            **state,
-            "row_keys": ops.slice_update(
-                state["row_keys"],
-                place,
-                split(self.key_projection(memory), 1),
+    def _write(self, block, new, position):
+        """A block with new keys and values from a position on."""
+        return {
+            "keys": ops.slice_update(
+                block["keys"], (0, 0, 0, position), new["keys"]
             ),
-            "row_values": ops.slice_update(
-                state["row_values"],
-                place,
-                split(self.value_projection(memory), 1),
+            "values": ops.slice_update(
+                block["values"], (0, 0, position, 0), new["values"]
             ),
         }
 
-        def logits(keys, count):
-            """`[B, heads, 1, P]`, the first `count` ones live."""
-            products = ops.matmul(q, ops.swapaxes(keys, -1, -2))
-            is_later = ops.arange(keys.shape[2]) >= count
-            return ops.where(is_later, -1e30, ops.cast(products, "float32"))
+    def _attend(self, q, block, count):
+        """Attention of `[B, heads, D]` to the first positions of a block.
 
-        weights = ops.softmax(
-            ops.concatenate(
-                [
-                    logits(state["keys"], row * self.map_size[1]),
-                    logits(state["row_keys"], column + 1),
-                ],
-                axis=-1,
-            )
-        )
-        weights = ops.cast(weights, q.dtype)
-        y = ops.matmul(weights[..., : self.num_positions], state["values"])
-        y = y + ops.matmul(
-            weights[..., self.num_positions :], state["row_values"]
-        )
-        return ops.reshape(y, (-1, self.units)), state
+        Returns:
+            Tuple, float32: the largest logit and, relative to its
+            exponential, the sum of the exponentials, both `[B, heads, 1]`,
+            and that of the values times them, `[B, heads, D]`.
+        """
+        keys, values = block["keys"], block["values"]
+        logits = ops.cast(ops.einsum("bhd,bhdp->bhp", q, keys), "float32")
+        is_later = ops.arange(keys.shape[-1]) >= count
+        logits = ops.where(is_later, -1e30, logits)
+        largest = ops.max(logits, axis=-1, keepdims=True)
+        weights = ops.exp(logits - largest)
+        y = ops.einsum("bhp,bhpd->bhd", ops.cast(weights, values.dtype), values)
+        total = ops.sum(weights, axis=-1, keepdims=True)
+        return largest, total, ops.cast(y, "float32")
+
+    def _attend_to_nothing(self, q):
+        zeros = ops.zeros_like(q, dtype="float32")
+        return zeros[..., :1] - 1e30, zeros[..., :1], zeros
 
     def compute_output_shape(self, queries_shape, memory_shape):
         return (*queries_shape[:-1], self.units)

@@ -97,11 +97,17 @@ class CausalConv2D(keras.layers.Layer):
         Returns:
             dict: `above`, the rows above with zero padding; `row`, this row
             as far as it is known; `from_above`, `[B, W, filters]`, what the
-            rows above and the bias add to this row. Empty for k = 1.
+            rows above and the bias add to this row; `row_matrix`, the taps of
+            this row, `[taps * C, filters]`. For k = 1 only the last, and
+            `bias`.
         """
         r = self.radius
+        kernel, bias = self._computable(self.row_kernel, self.bias)
+        # Made here, once: XLA runs a product with a matrix that is made in
+        # the loop without vector instructions.
+        matrix = ops.reshape(kernel, (-1, self.filters))
         if not r:
-            return {}
+            return {"row_matrix": matrix, "bias": bias}
         channels = self.row_kernel.shape[2]
         padded = width + 2 * r
 
@@ -112,6 +118,7 @@ class CausalConv2D(keras.layers.Layer):
             "above": zeros(r, padded, channels),
             "row": zeros(padded, channels),
             "from_above": zeros(width, self.filters),
+            "row_matrix": matrix,
         }
 
     def next_row(self, state):
@@ -137,8 +144,7 @@ class CausalConv2D(keras.layers.Layer):
             Tuple of the output `[B, filters]` and the state.
         """
         if not self.radius:
-            kernel, bias = self._computable(self.row_kernel, self.bias)
-            return ops.matmul(x, kernel[0, 0]) + bias, state
+            return ops.matmul(x, state["row_matrix"]) + state["bias"], state
         state = self.write(state, x, column)
         return self.read(state, column), state
 
@@ -149,11 +155,9 @@ class CausalConv2D(keras.layers.Layer):
 
     def read(self, state, column):
         """Output `[B, filters]` at a column (k > 1)."""
-        (kernel,) = self._computable(self.row_kernel)
-        _, taps, channels, filters = kernel.shape
+        taps = self.row_kernel.shape[1]
         window = read_columns(state["row"], column, taps)
-        kernel = ops.reshape(kernel, (taps * channels, filters))
-        y = ops.matmul(window, kernel)
+        y = ops.matmul(window, state["row_matrix"])
         return y + read_columns(state["from_above"], column)
 
     def _computable(self, *weights):

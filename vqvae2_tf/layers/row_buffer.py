@@ -15,7 +15,9 @@ def read_columns(rows, column, count=1):
         `[B, count * C]`, column after column.
     """
     channels = rows.shape[-1]
-    columns = ops.slice(rows, (0, column, 0), (-1, count, channels))
+    # Not -1 for B: XLA would pad the rows for the case that nothing is left.
+    shape = (ops.shape(rows)[0], count, channels)
+    columns = ops.slice(rows, (0, column, 0), shape)
     return ops.reshape(columns, (-1, count * channels))
 
 

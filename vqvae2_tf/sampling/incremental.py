@@ -2,8 +2,12 @@
 
 from keras import ops
 
+from vqvae2_tf.layers.row_buffer import read_columns
 
-def sample_incremental(prior, choose, batch_size, labels=None, coarser=()):
+
+def sample_incremental(
+    prior, noise, choose, batch_size, labels=None, coarser=()
+):
     """Samples code maps; each position costs what it adds to the one before.
 
     The prior keeps what it has computed: it is moved on by one row, which
@@ -14,6 +18,7 @@ def sample_incremental(prior, choose, batch_size, labels=None, coarser=()):
     Args:
         prior: Has `map_size`, `initial_state`, `next_row`, `step` and `write`
             as `PixelSNAIL` has.
+        noise: As in `sample_naive`.
         choose: As in `sample_naive`.
         batch_size: B.
         labels: As in `sample_naive`.
@@ -27,12 +32,14 @@ def sample_incremental(prior, choose, batch_size, labels=None, coarser=()):
     def next_row(row, carry):
         state, codes = carry
         state = prior.next_row(state, row)
+        # Of the whole row at once: a position's own is small work.
+        row_noise = noise(row * width + ops.arange(width, dtype="int32"))
 
         def next_position(column, carry):
             state, codes = carry
             logits, state = prior.step(state, row, column)
             position = row * width + column
-            chosen = choose(logits, position)
+            chosen = choose(logits, read_columns(row_noise, column), position)
             state = prior.write(state, chosen, column)
             codes = ops.slice_update(codes, (0, position), chosen[:, None])
             return state, codes

@@ -5,7 +5,7 @@ import math
 from keras import ops
 
 
-def sample_naive(prior, choose, batch_size, labels=None, coarser=()):
+def sample_naive(prior, noise, choose, batch_size, labels=None, coarser=()):
     """Samples code maps, one full forward pass a position.
 
     The reference that faster samplers are compared with, code for code
@@ -14,8 +14,11 @@ def sample_naive(prior, choose, batch_size, labels=None, coarser=()):
     Args:
         prior: Called as `prior(codes, labels=, coarser=)`, gives logits
             `[B, H, W, K]`; has `map_size`.
-        choose: Function of logits `[B, K]` float32 and their position, an
-            int32 scalar in raster order, to codes `[B]` int32.
+        noise: Function of positions `[P]` int32 in raster order to random
+            numbers `[B, P, K]` float32.
+        choose: Function of logits `[B, K]` float32, the noise `[B, K]` of
+            their position and the position, an int32 scalar, to codes `[B]`
+            int32.
         batch_size: B.
         labels: `[B]` int32, if the prior has classes.
         coarser: List of `[B, h, w]` int32, coarsest first.
@@ -34,7 +37,11 @@ def sample_naive(prior, choose, batch_size, labels=None, coarser=()):
             coarser=coarser,
         )
         logits = ops.reshape(logits, (batch_size, num_positions, -1))
-        chosen = choose(ops.take(logits, position, axis=1), position)
+        chosen = choose(
+            ops.take(logits, position, axis=1),
+            noise(ops.reshape(ops.cast(position, "int32"), (1,)))[:, 0],
+            position,
+        )
         return ops.where(positions == position, chosen[:, None], codes)
 
     codes = ops.zeros((batch_size, num_positions), dtype="int32")

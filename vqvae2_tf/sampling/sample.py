@@ -81,29 +81,29 @@ def sample(
         given, keep = _flat_given(prior.map_size, batch_size, given, keep)
     images = first_image + ops.arange(batch_size, dtype="int32")
 
-    def choose(logits, position):
-        """Codes `[B]` of the logits `[B, K]` at a position."""
+    def noise(positions):
+        bits = random_bits(
+            seed, images, positions, prior.num_codes, stream=len(coarser)
+        )
+        return gumbel(bits)
+
+    def choose(logits, noise, position):
         logits = logits / temperature
         if top_k is not None:
             logits = keep_top_k(logits, top_k)
         if top_p is not None:
             logits = keep_top_p(logits, top_p)
-        positions = ops.reshape(ops.cast(position, "int32"), (1,))
-        bits = random_bits(
-            seed, images, positions, prior.num_codes, stream=len(coarser)
-        )
-        codes = ops.argmax(logits + gumbel(bits)[:, 0], axis=-1)
-        codes = ops.cast(codes, "int32")
+        codes = ops.cast(ops.argmax(logits + noise, axis=-1), "int32")
         if given is None:
             return codes
 
         def here(x):
-            return ops.slice(x, (0, position), (-1, 1))[:, 0]
+            return ops.slice(x, (0, position), (batch_size, 1))[:, 0]
 
         return ops.where(here(keep), here(given), codes)
 
     return METHODS[method](
-        prior, choose, batch_size, labels=labels, coarser=coarser
+        prior, noise, choose, batch_size, labels=labels, coarser=coarser
     )
 
 
