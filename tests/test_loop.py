@@ -198,12 +198,10 @@ def test_a_diverging_loss_stops_with_its_step(tmp_path):
 
 
 def code_maps(count, seed=0):
-    top = integers(5, count, 2, 3, seed=seed)
-    bottom = integers(5, count, 4, 6, seed=seed)
+    codes = integers(5, count, 4, 6, seed=seed)
 
     def read(i):
-        codes = tf.gather(top, i), tf.gather(bottom, i)
-        return {"codes": codes, "label": tf.constant(0)}
+        return {"codes": (tf.gather(codes, i),), "label": tf.constant(0)}
 
     return Examples(
         lambda: tf.data.Dataset.range(count),
@@ -221,14 +219,11 @@ def make_prior(strategy, rematerialize, dtype):
             num_codes=5,
             hidden_units=8,
             residual_units=6,
-            num_layers=2,
+            num_layers=1,
             attention_every=1,
             num_heads=2,
+            kernel_size=3,
             dropout=0.5,
-            num_output_layers=1,
-            coarser_map_sizes=[(2, 3)],
-            num_conditioning_blocks=2,
-            conditioning_units=8,
             rematerialize=rematerialize,
             dtype=dtype,
         )
@@ -300,28 +295,30 @@ from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.training.loop import fit
 import sys
 
-for dtype in ("float32", "mixed_bfloat16"):
-    results = []
-    for rematerialize in (False, True):
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        model = test_loop.make_prior(strategy, rematerialize, dtype)
-        fit(
-            model, test_loop.code_maps(4), test_loop.code_maps(4, seed=1),
-            test_loop.plan(3), f"{sys.argv[1]}/{dtype}{rematerialize}",
-            strategy, "test",
-        )
-        results.append([array(v) for v in model.variables])
-    for a, b in zip(*results, strict=True):
-        if dtype == "float32":
-            np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
-        else:
-            assert np.mean(np.abs(a - b)) < 0.01, (a, b)
+folder, dtype = sys.argv[1:]
+results = []
+for rematerialize in (False, True):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    model = test_loop.make_prior(strategy, rematerialize, dtype)
+    fit(
+        model, test_loop.code_maps(4), test_loop.code_maps(4, seed=1),
+        test_loop.plan(2), f"{folder}/{rematerialize}", strategy, "test",
+    )
+    results.append([array(v) for v in model.variables])
+for a, b in zip(*results, strict=True):
+    if dtype == "float32":
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+    else:
+        # A step of Adam is 0.01 even where a gradient's sign is in doubt.
+        assert np.mean(np.abs(a.astype("float64") - b)) < 0.01
 """
 
 
-def test_rematerialized_training_on_two_replicas_is_the_same(tmp_path):
+@pytest.mark.large
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_rematerialized_training_on_two_replicas_is_the_same(tmp_path, dtype):
     result = subprocess.run(
-        [sys.executable, "-c", REMATERIALIZED, str(tmp_path)],
+        [sys.executable, "-c", REMATERIALIZED, str(tmp_path), dtype],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
