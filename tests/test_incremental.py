@@ -126,7 +126,7 @@ def trained(prior, codes, steps=30):
     prior = PixelSNAIL.from_config(prior.get_config())
     prior.build()
     variables = prior.trainable_variables
-    optimizer = keras.optimizers.Adam(0.01)
+    optimizer = keras.optimizers.Adam(0.003)
     optimizer.build(variables)
 
     def loss():

@@ -242,7 +242,7 @@ tf.config.set_logical_device_configuration(
 )
 from tests import test_loop
 from tests.test_case import array
-from tests.test_case import integers
+from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.training.loop import fit
 import sys
 
@@ -291,7 +291,6 @@ tf.config.set_logical_device_configuration(
 )
 from tests import test_loop
 from tests.test_case import array
-from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.training.loop import fit
 import sys
 
