@@ -16,6 +16,9 @@ SIZES = [[1, 2], [3, 4]]
 
 CARD = {
     "map_sizes": SIZES,
+    "num_codes": 65536,
+    "class_names": [],
+    "fingerprint": "",
     "examples_per_shard": 3,
     "splits": {"train": 5, "validation": 0},
 }
@@ -64,13 +67,36 @@ def test_a_failed_shard_leaves_nothing(tmp_path):
 
 
 def test_missing_shards_and_damaged_cards_are_named(tmp_path):
-    with pytest.raises(UserError, match="no codes.json"):
+    with pytest.raises(UserError, match="codes.json is not in it"):
         code_records.read_card(str(tmp_path))
     write(str(tmp_path))
     card = code_records.read_card(str(tmp_path))
     (tmp_path / "train-00001-of-00002.tfrecord").unlink()
     with pytest.raises(UserError, match="train-00001-of-00002"):
         code_records.code_examples(str(tmp_path), card, "train")
-    (tmp_path / code_records.CARD).write_text("{")
-    with pytest.raises(UserError, match="codes.json"):
-        code_records.read_card(str(tmp_path))
+    with pytest.raises(UserError, match="no codes for validation"):
+        code_records.code_examples(str(tmp_path), card, "validation")
+    for text in (b"{", b"[]", b"{}", b"\xff"):
+        (tmp_path / code_records.CARD).write_bytes(text)
+        with pytest.raises(UserError, match="codes.json"):
+            code_records.read_card(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", [0, 10, -1])
+def test_damaged_shards_are_named(tmp_path, part):
+    write(str(tmp_path))
+    path = tmp_path / "train-00001-of-00002.tfrecord"
+    path.write_bytes(path.read_bytes()[:part])
+    with pytest.raises(UserError, match="train-00001-of-00002.*damaged"):
+        code_records.code_examples(str(tmp_path), CARD, "train")
+
+
+def test_labels_without_a_class_are_told(tmp_path):
+    write(str(tmp_path))
+    for count, fits in ((5, True), (4, False)):
+        card = {**CARD, "class_names": [str(i) for i in range(count)]}
+        if fits:
+            code_records.code_examples(str(tmp_path), card, "train")
+            continue
+        with pytest.raises(UserError, match="train-00001-of-00002"):
+            code_records.code_examples(str(tmp_path), card, "train")

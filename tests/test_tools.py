@@ -186,6 +186,9 @@ def test_codebooks_are_shown_and_counted(networks, run_dir, tmp_path):
     folder = str(own_run / "codes")
     card = {
         "map_sizes": list(SIZES.values()),
+        "num_codes": NUM_CODES,
+        "class_names": CLASSES,
+        "fingerprint": "",
         "examples_per_shard": 1,
         "splits": {"train": 1, "validation": 1},
     }

@@ -343,7 +343,7 @@ def test_stages_make_what_the_whole_makes(small_run):
         "--level=top",
         "--dataset=folder:no",
     )
-    assert_one_sentence(result, "staged/codes holds no extracted codes")
+    assert_one_sentence(result, "staged/codes is no folder of extracted codes")
 
 
 def test_evaluating_anew_gives_the_runs_own_figures(small_run):
@@ -400,7 +400,7 @@ def test_an_ablation_prints_its_table_and_goes_on(small_run):
     sizes = [[int(word) for word in row[:4]] for row in rows]
     assert sizes == [[4, 6, 24, 0], [4, 6, 24, 1]]
     (effect,) = text.splitlines()[4:]
-    assert effect.startswith("attention_layers: differs by ")
+    assert effect.startswith("attention_layers: 0.")
     path = small_run / "ablation" / "h6_a1_b4" / "prior_bottom" / "result.json"
     assert rows[1][4] == f"{json.loads(path.read_text())['nll']:.4f}"
     path.write_text(json.dumps({"nll": 0.125, "train_nll": 0.0}))
@@ -510,8 +510,19 @@ def test_a_flagfile_names_others_of_its_own_folder(tmp_path):
     arguments = [f"--flagfile={tmp_path}/more.flags"]
     found = command.with_flagfiles(arguments, EXPERIMENTS)
     assert found == ["--steps=2", "--seed=1", "--seed=3"]
-    with pytest.raises(SystemExit, match="nothing.flags.*no such file"):
-        command.with_flagfiles(["--flagfile=nothing.flags"], EXPERIMENTS)
+    (tmp_path / "self.flags").write_text("--flagfile=self.flags")
+    (tmp_path / "cifar.flags").write_text("--flagfile=cifar10.flags")
+    (tmp_path / "bytes.flags").write_bytes(b"\xff")
+    for name, message in (
+        ("nothing", "nothing.flags.*no such file"),
+        ("self", "self.flags.*names itself"),
+        ("bytes", "bytes.flags.*text file"),
+    ):
+        arguments = [f"--flagfile={tmp_path / name}.flags"]
+        with pytest.raises(SystemExit, match=message):
+            command.with_flagfiles(arguments, EXPERIMENTS)
+    arguments = [f"--flagfile={tmp_path}/cifar.flags"]
+    assert "--dataset=cifar10" in command.with_flagfiles(arguments, EXPERIMENTS)
 
 
 # Tables 1 and 2 of the supplement: hidden units, residual units, layers,

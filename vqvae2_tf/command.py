@@ -1,6 +1,7 @@
 """What the scripts share. Imported before TensorFlow."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -53,17 +54,15 @@ def define_conversion_flags(source: str, target: str) -> None:
 def with_flagfiles(arguments: Sequence[str], folder: str) -> list[str]:
     """Arguments with flagfiles replaced by what is in them.
 
-    A flagfile may name others, which are looked for in its own folder.
-
     Args:
         arguments: The command line.
         folder: Where flagfiles are looked for that are not in the working
-            directory.
+            directory or, if a flagfile names them, beside it.
     """
     return _expanded(arguments, ["", folder])
 
 
-def _expanded(arguments, folders):
+def _expanded(arguments, folders, files=()):
     found = []
     arguments = iter(arguments)
     for argument in arguments:
@@ -74,12 +73,23 @@ def _expanded(arguments, folders):
         name = os.path.expanduser(name if equals else next(arguments, ""))
         paths = [os.path.join(folder, name) for folder in folders]
         path = next(filter(os.path.isfile, paths), None)
+        told = f"error: --flagfile={name}"
+        if files:
+            told += f" (in {files[-1]})"
         if path is None:
-            sys.exit(f"error: --flagfile={name}: there is no such file.")
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-        lines = [line for line in lines if line and not line.startswith("#")]
-        found += _expanded(lines, [os.path.dirname(path)])
+            sys.exit(f"{told}: there is no such file.")
+        if os.path.realpath(path) in files:
+            sys.exit(f"{told}: it names itself.")
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = [line.strip() for line in file]
+        except UnicodeDecodeError:
+            sys.exit(f"{told}: expected a text file.")
+        found += _expanded(
+            [line for line in lines if line and not line.startswith("#")],
+            [os.path.dirname(path), folders[-1]],
+            (*files, os.path.realpath(path)),
+        )
     return found
 
 
@@ -108,6 +118,8 @@ def run(
                 f"error: expected {expected}, such as --flag=value or "
                 f"--noflag. Received: {' '.join(given) or 'none of them'}"
             )
+        # Both signals end a script the same way, with what it does cleaned up.
+        earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             chosen()
         except UserError as error:
@@ -126,5 +138,7 @@ def run(
                     "start again to go on."
                 )
             raise
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
 
     app.run(guarded, argv=arguments)

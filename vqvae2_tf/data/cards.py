@@ -47,7 +47,7 @@ def _check(path, settings, advice):
     with tf.io.gfile.GFile(path) as file:
         try:
             earlier = json.load(file)
-        except json.JSONDecodeError:
+        except ValueError:
             earlier = None
     if not isinstance(earlier, dict):
         raise UserError(f"{path} is damaged; {advice}.")

@@ -13,6 +13,14 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import replacing
 
 CARD = "codes.json"
+_CARD_ENTRIES = {
+    "map_sizes",
+    "num_codes",
+    "class_names",
+    "fingerprint",
+    "examples_per_shard",
+    "splits",
+}
 # Some 700 MB of three levels for 1024x1024.
 _SHUFFLED = 16384
 
@@ -78,15 +86,21 @@ def read_card(folder: str) -> dict:
     """
     path = os.path.join(folder, CARD)
     if not tf.io.gfile.exists(path):
-        raise UserError(f"{folder} holds no extracted codes: it has no {CARD}.")
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            return json.load(file)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path} is not a code card; remove its folder to extract the "
-                "codes anew."
-            ) from error
+        raise UserError(
+            f"{folder} is no folder of extracted codes: {CARD} is not in it."
+        )
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            card = json.load(file)
+        sound = card.keys() >= _CARD_ENTRIES and card["examples_per_shard"] > 0
+    except (ValueError, AttributeError, TypeError):
+        sound = False
+    if not sound:
+        raise UserError(
+            f"{path} is no card of extracted codes; copy it again, or remove "
+            "its folder to extract the codes anew."
+        )
+    return card
 
 
 def code_examples(folder: str, card: dict, split: str) -> Examples:
@@ -102,15 +116,13 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
         first, and `label` int32.
 
     Raises:
-        UserError: If a shard is missing.
+        UserError: If a shard is missing or damaged, there are no examples, or
+            labels that the card has no class for.
     """
+    if not card["splits"][split]:
+        raise UserError(f"{folder} holds no codes for {split}.")
     paths = shard_paths(folder, split, card)
-    for path in paths:
-        if not tf.io.gfile.exists(path):
-            raise UserError(
-                f"{path} is missing: the codes are not all extracted yet; do "
-                "that again to go on with it."
-            )
+    _check_shards(paths, split, card)
     sizes = [tuple(size) for size in card["map_sizes"]]
     features = {
         "codes": tf.io.FixedLenFeature((len(sizes),), tf.string),
@@ -137,3 +149,37 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
         lambda serialized, seed: read(serialized),
         _SHUFFLED,
     )
+
+
+def _check_shards(paths, split, card):
+    """Reads all shards once: training must not end at one of them."""
+    left = card["splits"][split]
+    for path in paths:
+        if not tf.io.gfile.exists(path):
+            raise UserError(
+                f"{path} is missing; extract the codes again to go on with it, "
+                "or copy them again."
+            )
+        expected = min(left, card["examples_per_shard"])
+        labels = _labels(path)
+        highest = len(card["class_names"]) - 1
+        if len(labels) != expected or (highest > 0 and max(labels) > highest):
+            raise UserError(
+                f"{path} is damaged or of another folder than its {CARD}; "
+                "remove it and extract the codes again to go on with it, or "
+                "copy them again."
+            )
+        left -= expected
+
+
+def _labels(path):
+    """Labels of a shard; none if it is damaged."""
+    features = {"label": tf.io.FixedLenFeature((), tf.int64)}
+    labels = []
+    try:
+        for records in tf.data.TFRecordDataset(path).batch(1024):
+            parsed = tf.io.parse_example(records, features)
+            labels += parsed["label"].numpy().tolist()
+    except tf.errors.OpError:
+        return []
+    return labels

@@ -507,7 +507,7 @@ def _read_config(path):
     with tf.io.gfile.GFile(path) as file:
         try:
             earlier = json.load(file)
-        except json.JSONDecodeError:
+        except ValueError:
             earlier = None
     if not isinstance(earlier, dict) or "level_names" not in earlier:
         raise UserError(

@@ -66,6 +66,7 @@ class Run:
         self.config = config
         self.strategy = strategy
         self._source = source
+        self._checked = {}
         self._precision, self._reason = choose_precision(config.precision)
         self._dtype = dtype_policy(self._precision)
 
@@ -92,23 +93,32 @@ class Run:
         if config.stage == "codes":
             self._finished_autoencoder_path()
         if config.stage == "prior":
-            self._check_codes(*self._codes())
+            self._code_splits(*self._codes())
 
     def _codes(self, codes_dir=None):
         """Folder and card of the codes that are there."""
         folder = codes_dir or self.config.codes_dir or self.path("codes")
         return folder, code_records.read_card(folder)
 
-    def _check_codes(self, folder, card):
+    def _code_splits(self, folder, card):
+        """`{"<split>": Examples}` of codes, checked once."""
+        if folder in self._checked:
+            return self._checked[folder]
         for flags, found, expected in (
             ("--image_size and --strides", "map_sizes", self.config.map_sizes),
             ("--num_codes", "num_codes", self.config.num_codes),
         ):
             if json.dumps(card[found]) != json.dumps(expected):
                 raise UserError(
-                    f"{folder} holds codes of other {flags}: {card[found]} "
-                    f"there, {expected} here."
+                    f"{folder} holds codes of other {flags}: "
+                    f"{json.dumps(card[found])} there, {json.dumps(expected)} "
+                    "here."
                 )
+        self._checked[folder] = {
+            split: code_records.code_examples(folder, card, split)
+            for split in ("train", "validation")
+        }
+        return self._checked[folder]
 
     def path(self, *parts: str) -> str:
         """A path in the run's folder."""
@@ -299,7 +309,7 @@ class Run:
                 the prior was begun with another autoencoder's.
         """
         config = self.config
-        self._check_codes(folder, card)
+        splits = self._code_splits(folder, card)
         name = f"prior_{config.level_names[level]}"
         self._claim_prior(name, card)
         plan = Plan(
@@ -317,8 +327,8 @@ class Run:
             lambda: networks.make_prior(
                 config, level, num_classes, self._dtype
             ),
-            code_records.code_examples(folder, card, "train"),
-            code_records.code_examples(folder, card, "validation"),
+            splits["train"],
+            splits["validation"],
             plan,
             ["saved_models/generator"],
         )
@@ -355,11 +365,7 @@ class Run:
         """
         config = self.config
         folder, card = self._codes(codes_dir)
-        self._check_codes(folder, card)
-        splits = {
-            split: code_records.code_examples(folder, card, split)
-            for split in card["splits"]
-        }
+        splits = self._code_splits(folder, card)
         results = {}
         for level, name in enumerate(config.level_names):
             path = self.path(f"prior_{name}", MODEL_FILE)
@@ -399,7 +405,13 @@ class Run:
         print(_json(metrics), flush=True)
 
     def _result(self, name):
-        with tf.io.gfile.GFile(self.path(name, RESULT_FILE)) as file:
+        path = self.path(name, RESULT_FILE)
+        if not tf.io.gfile.exists(path):
+            raise UserError(
+                f"{path} is not there: it belongs to {MODEL_FILE}, with which "
+                "it is to be copied."
+            )
+        with tf.io.gfile.GFile(path) as file:
             return json.load(file)
 
     def write_samples(
