@@ -332,8 +332,9 @@ def test_stages_make_what_the_whole_makes(small_run):
             keras.saving.load_model(run / f"prior_{level}" / "model.keras")
             for run in (staged, whole)
         )
+        # Sums may be of another order where threads are.
         for one, other in zip(made.weights, expected.weights, strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     for folder in ("autoencoder", "codes"):
         assert not (staged / folder).exists()
     result = run_train(
