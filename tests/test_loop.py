@@ -103,18 +103,20 @@ def test_training_four_steps_is_two_stop_and_two_more(four_steps, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def make_impatient_model(strategy):
+    """A model whose training is asked to stop during its first call."""
+    model = make_model(strategy)
+    metrics_of = model.metrics_from_statistics
+
+    def ask_to_stop(statistics):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return metrics_of(statistics)
+
+    model.metrics_from_statistics = ask_to_stop
+    return model
+
+
 def test_asked_to_stop_it_stops_with_a_checkpoint(four_steps, tmp_path):
-    def make_impatient_model(strategy):
-        model = make_model(strategy)
-        metrics_of = model.metrics_from_statistics
-
-        def ask_to_stop(statistics):
-            os.kill(os.getpid(), signal.SIGTERM)
-            return metrics_of(statistics)
-
-        model.metrics_from_statistics = ask_to_stop
-        return model
-
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingStoppedError, match="after 1 of 4 steps"):
         train(tmp_path, 4, make_impatient_model, steps_per_call=1)
@@ -125,17 +127,6 @@ def test_asked_to_stop_it_stops_with_a_checkpoint(four_steps, tmp_path):
 
 
 def test_stopped_before_a_validation_it_makes_up_for_it(tmp_path):
-    def make_impatient_model(strategy):
-        model = make_model(strategy)
-        metrics_of = model.metrics_from_statistics
-
-        def ask_to_stop(statistics):
-            os.kill(os.getpid(), signal.SIGTERM)
-            return metrics_of(statistics)
-
-        model.metrics_from_statistics = ask_to_stop
-        return model
-
     _, metrics = train(tmp_path / "whole", 2, validate_every=2)
     with pytest.raises(TrainingStoppedError, match="after 2 of 2 steps"):
         train(tmp_path / "parts", 2, make_impatient_model, validate_every=2)
