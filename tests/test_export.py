@@ -47,7 +47,13 @@ results["sampled_one"] = generator.sample(
     tf.constant([2]), tf.constant(0.7), tf.constant(5)).numpy()
 # The third and the first image of the sample, by their numbers.
 codes = generator.sample_codes(tf.constant([1, 2]), tf.constant(0.7),
-                               tf.constant(5), tf.constant([2, 0]))
+                               tf.constant(5), tf.constant([2, 0]),
+                               tf.constant(6), tf.constant(1.0))
+truncated = generator.sample_codes(
+    tf.constant([2, 0, 1]), tf.constant(0.7), tf.constant(5),
+    tf.constant([0, 1, 2]), tf.constant([1, 6]), tf.constant([1.0, 0.4]))
+for name, value in truncated.items():
+    results[f"truncated_{name}"] = value.numpy()
 results["sampled_numbers"] = generator.decode(
     codes["top"], codes["bottom"]).numpy()
 refused = []
@@ -127,6 +133,16 @@ def test_saved_models_need_only_tensorflow(tmp_path):
         results["sampled_shared"][[2, 0]],
         atol=1e-6,
     )
+    truncated = sample_levels(
+        priors,
+        labels=[2, 0, 1],
+        temperatures=[0.7] * 2,
+        seed=5,
+        top_ks=[1, None],
+        top_ps=[None, 0.4],
+    )
+    for name, codes in zip(model.level_names, truncated, strict=True):
+        np.testing.assert_array_equal(results[f"truncated_{name}"], codes)
     assert list(results["refused"]) == 2 * ["labels"] + 2 * ["temperature"]
     np.testing.assert_array_equal(
         results["bottom_codebook"], array(model.quantizers[1].codebook)

@@ -18,9 +18,17 @@ ALLOWED = {
     "sampling": {"layers", "models"},
     "data": set(),
     "command": {"data"},
-    "saved_models": {"data"},
+    "compiled_sampler": set(),
+    "saved_models": {"compiled_sampler", "data"},
     "export": {"layers", "models", "sampling"},
-    "training": {"layers", "models", "sampling", "data", "export"},
+    "training": {
+        "layers",
+        "models",
+        "sampling",
+        "data",
+        "export",
+        "compiled_sampler",
+    },
 }
 WITHOUT_TENSORFLOW = ("layers", "models", "sampling")
 

@@ -275,6 +275,30 @@ def test_samples_are_those_of_the_priors(networks, draw):
     )
 
 
+def test_samples_of_the_likeliest_codes(networks, draw):
+    _, priors = networks
+    output = draw(
+        "samples",
+        "--count=1",
+        "--keep_codes",
+        "--top_k=1,7",
+        "--top_p=1,0.3",
+    )
+    codes = sample_levels(
+        priors,
+        labels=[0, 1, 2],
+        temperatures=[0.9, 0.8],
+        seed=3,
+        top_ks=[1, 7],
+        top_ps=[1.0, 0.3],
+    )
+    for label, name in enumerate(("0_ant", "1_bee_co", "2_cow")):
+        path = output / "codes" / name / "000000.npz"
+        found = load_codes(str(path), SIZES, NUM_CODES)
+        for level, maps in zip(SIZES, codes, strict=True):
+            np.testing.assert_array_equal(found[level], array(maps)[label])
+
+
 def test_a_sample_is_added_to_and_is_the_same(draw):
     whole = contents(draw("whole", "--count=3", "--batch_size=7"))
     output = draw("parts", "--count=1", "--classes=cow,1")
@@ -298,7 +322,10 @@ def test_a_sample_is_added_to_and_is_the_same(draw):
         ("sample", ["--classes=dog"], ["--classes", "dog", "ant, bee & co"]),
         ("sample", ["--classes=3"], ["--classes", "3"]),
         ("sample", ["--temperature=1,2,3"], ["--temperature", "top, bottom"]),
-        ("sample", ["--temperature=0"], ["--temperature", "positive"]),
+        ("sample", ["--temperature=0"], ["--temperature", "above 0"]),
+        ("sample", ["--top_k=0"], ["--top_k", "whole number", "above 0"]),
+        ("sample", ["--top_k=1.5"], ["--top_k", "whole number"]),
+        ("sample", ["--top_p=.5,2"], ["--top_p", "at most 1"]),
         ("reconstruct", ["--input=.", "--levels=middle"], ["middle", "bottom"]),
         ("encode", ["--input=none"], ["--input=none", "no such folder"]),
         ("codebook", ["--run_dir=nowhere"], ["--run_dir=nowhere"]),

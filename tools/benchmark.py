@@ -8,10 +8,11 @@
 
 `stage1` times training, encoding and decoding of the VQ-VAE-2 on random
 pictures. `prior` times training steps of priors on random codes. `sampling`
-times incremental sampling, and one forward pass: naive
-sampling is one a position, so that their ratio follows. Weights are random; no
-time depends on them. Runs on either backend; TensorFlow is not needed under
-JAX.
+times incremental sampling, on TensorFlow with a part of the batch on each core
+of a CPU, and one forward pass: naive sampling is one a position, so that their
+ratio follows. Weights are random; no time depends on them. Runs on either
+backend; TensorFlow is not needed under JAX.
+
 `--against=COMMAND` runs another program that prints rows of the same names in
 turn with this one, and prints the ratios.
 """
@@ -174,7 +175,7 @@ def prior_training(arguments, batch_size, repeats):
         "label": np.zeros((batch_size,), "int32"),
     }
     train = _train_step(model, batch)
-    compile_s = _seconds(train)
+    compile_s, _ = _timed(train)
     train_s = _median_seconds(train, repeats)
     return {
         **{name: arguments[name] for name in ("map_size", "hidden_units")},
@@ -201,15 +202,16 @@ def sampling(arguments, batch_size, repeats):
     prior = PixelSNAIL(num_codes=512, num_heads=8, kernel_size=5, **arguments)
     height, width = prior.map_size
     prior.build((None, height, width))
-    draw = _compiled(
-        lambda seed: sample(prior, batch_size=batch_size, seed=seed), xla=True
+    draw = _compiled_sampler(
+        lambda first_image, size: sample(
+            prior, batch_size=size, first_image=first_image
+        ),
+        batch_size,
     )
     forward = _compiled(lambda codes: prior(codes))
-    seed = keras.ops.convert_to_tensor(0, dtype="int32")
-    first_s = _seconds(lambda: draw(seed))
-    codes = draw(seed)
+    first_s, codes = _timed(draw)
     _wait(forward(codes))
-    sample_s = _median_seconds(lambda: draw(seed), repeats)
+    sample_s = _median_seconds(draw, repeats)
     forward_s = _median_seconds(lambda: forward(codes), repeats)
     return {
         **{name: arguments[name] for name in ("map_size", "hidden_units")},
@@ -241,17 +243,18 @@ def paper_sampling(batch_size, repeats):
         priors.append(prior)
     model = VQVAE2(strides=(4, 2), seed=0)
     model.build((None, 256, 256, 3))
-    labels = keras.ops.zeros((batch_size,), dtype="int32")
-    seed = keras.ops.convert_to_tensor(0, dtype="int32")
-    draw = _compiled(
-        lambda labels, seed: sample_levels(priors, labels=labels, seed=seed),
-        xla=True,
+    draw = _compiled_sampler(
+        lambda first_image, size: sample_levels(
+            priors,
+            labels=keras.ops.zeros((size,), dtype="int32"),
+            first_image=first_image,
+        ),
+        batch_size,
     )
     decode = _compiled(model.decode)
-    first_s = _seconds(lambda: draw(labels, seed))
-    codes = draw(labels, seed)
+    first_s, codes = _timed(draw)
     _wait(decode(codes))
-    sample_s = _median_seconds(lambda: draw(labels, seed), repeats)
+    sample_s = _median_seconds(draw, repeats)
     decode_s = _median_seconds(lambda: decode(codes), repeats)
     return {
         "batch_size": batch_size,
@@ -327,24 +330,43 @@ def _jax_step(model, optimizer, batch):
     return train
 
 
-def _compiled(function, xla=False):
+def _compiled_sampler(draw, batch_size):
+    """`draw(first_image, size)` of a batch, compiled as users get it."""
+
+    def draw_batch(images):
+        size = images.shape[0]
+        return draw(images - keras.ops.arange(size, dtype="int32"), size)
+
+    if keras.backend.backend() == "tensorflow":
+        from vqvae2_tf.compiled_sampler import compile_sampler
+
+        compiled = compile_sampler(draw_batch)
+    else:
+        compiled = _compiled(draw_batch)
+    images = keras.ops.arange(batch_size, dtype="int32")
+    return lambda: compiled(images)
+
+
+def _compiled(function):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=xla)
+        return tf.function(function)
     import jax
 
     return jax.jit(function)
 
 
 def _median_seconds(function, repeats):
-    return statistics.median(_seconds(function) for _ in range(repeats))
+    return statistics.median(_timed(function)[0] for _ in range(repeats))
 
 
-def _seconds(function):
+def _timed(function):
+    """Seconds of a call, and what it gave."""
     start = time.perf_counter()
-    _wait(function())
-    return time.perf_counter() - start
+    output = function()
+    _wait(output)
+    return time.perf_counter() - start, output
 
 
 def _wait(outputs):

@@ -25,6 +25,9 @@ from vqvae2_tf.data.files import UserError
 
 FLAGS = flags.FLAGS
 
+# More than any codebook has.
+_ALL_CODES = 2**31 - 1
+
 
 def chosen_labels(given, class_names):
     """Labels of the classes that `--classes` names, or numbers; all if none."""
@@ -46,22 +49,25 @@ def chosen_labels(given, class_names):
     return list(dict.fromkeys(labels))
 
 
-def chosen_temperatures(given, level_names):
-    """One temperature a level, coarsest first."""
+def one_a_level(flag, kind, largest, level_names):
+    """Values of a flag, coarsest first: positive, at most the largest."""
+    given = FLAGS[flag].value or [str(largest)]
     try:
-        temperatures = [float(text) for text in given]
+        values = [kind(text) for text in given]
     except ValueError:
-        temperatures = []
-    if len(temperatures) == 1:
-        temperatures *= len(level_names)
-    if len(temperatures) != len(level_names) or not all(
-        0 < temperature < float("inf") for temperature in temperatures
+        values = []
+    if len(values) == 1:
+        values *= len(level_names)
+    if len(values) != len(level_names) or not all(
+        0 < value <= largest for value in values
     ):
+        number = "a whole number" if kind is int else "a number"
         raise UserError(
-            "--temperature: expected a positive number, or one for each of "
-            f"{', '.join(level_names)}. Received: {','.join(given)}"
+            f"--{flag}: expected {number} above 0 and at most {largest:.9g}, "
+            f"or one for each of {', '.join(level_names)}. "
+            f"Received: {','.join(given)}"
         )
-    return temperatures
+    return values
 
 
 def sample():
@@ -71,7 +77,9 @@ def sample():
     )
     names = list(model.map_sizes)
     labels = chosen_labels(FLAGS.classes, model.class_names)
-    temperatures = chosen_temperatures(FLAGS.temperature, names)
+    temperatures = one_a_level("temperature", float, 1e9, names)
+    top_ks = one_a_level("top_k", int, _ALL_CODES, names)
+    top_ps = one_a_level("top_p", float, 1.0, names)
     output = os.path.expanduser(FLAGS.output)
     folder = sample_files.SampleFolder(
         output, model.class_names, FLAGS.keep_codes
@@ -83,6 +91,8 @@ def sample():
             "generator": model.fingerprint,
             "seed": FLAGS.seed,
             "temperature": temperatures,
+            "top_k": top_ks,
+            "top_p": top_ps,
         },
         [os.path.join(output, name) for name in sample_files.ENTRIES],
     )
@@ -93,16 +103,21 @@ def sample():
         for index, row in enumerate(found)
         for column in np.flatnonzero(~row)
     )
+    batch_size = min(FLAGS.batch_size, found.size - found.sum())
     with tqdm(
         total=found.size, initial=found.sum(), desc="samples", unit="img"
     ) as progress:
-        while batch := list(itertools.islice(missing, FLAGS.batch_size)):
+        while batch := list(itertools.islice(missing, batch_size)):
+            # Filled up: a batch of another size would be compiled anew.
+            drawn = [*batch, *[batch[0]] * (batch_size - len(batch))]
             codes = model.sample_codes(
-                [label for label, _ in batch],
+                [label for label, _ in drawn],
                 temperatures,
                 FLAGS.seed,
                 # A number of its own for each picture of each class.
-                [index * num_classes + label for label, index in batch],
+                [index * num_classes + label for label, index in drawn],
+                top_ks,
+                top_ps,
             )
             images = model.decode(codes)
             for i, (label, index) in enumerate(batch):
@@ -132,6 +147,18 @@ if __name__ == "__main__":
     )
     flags.DEFINE_list(
         "temperature", "1", "One number, or one a level, coarsest first."
+    )
+    flags.DEFINE_list(
+        "top_k",
+        [],
+        "Only so many of the likeliest codes are drawn; one number, or one a "
+        "level; all if none.",
+    )
+    flags.DEFINE_list(
+        "top_p",
+        [],
+        "Only the likeliest codes that together have this probability are "
+        "drawn; one number, or one a level; all if none.",
     )
     flags.DEFINE_integer(
         "seed", 0, "Of all pictures.", lower_bound=0, upper_bound=2**31 - 1

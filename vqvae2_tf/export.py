@@ -77,9 +77,11 @@ def export_generator(
     Gives pictures, `[B, H, W, C]` float32 in [-1, 1]. B is free. Labels and
     temperatures out of range raise TensorFlow's InvalidArgumentError.
 
-    For samples drawn in parts, `sample_codes(labels, temperature, seed,
-    images)` gives `{"<level>": [B, h, w] int32}`: `images`, `[B]` int32, are
-    numbers that with the seed fix each image, 0 to B-1 in `sample`. `decode`
+    For samples drawn in parts or truncated, `sample_codes(labels,
+    temperature, seed, images, top_k, top_p)` gives `{"<level>": [B, h, w]
+    int32}`: `images`, `[B]` int32, are numbers that with the seed fix each
+    image, 0 to B-1 in `sample`; `top_k` int32 and `top_p` float32 are, as the
+    temperature, one or one a level, K and 1 for all codes. `decode`
     is the autoencoder's. `class_names` takes nothing and gives `[classes]`
     strings, none without classes.
 
@@ -99,19 +101,26 @@ def export_generator(
         tf.TensorSpec((), tf.int32, "seed"),
     ]
 
+    def by_level(value):
+        return tf.unstack(tf.broadcast_to(value, (len(priors),)))
+
     # A function that `sample` calls, so that the sampler is traced once.
     @tf.function(
         input_signature=[
             *signature,
             tf.TensorSpec((None,), tf.int32, "images"),
+            tf.TensorSpec(None, tf.int32, "top_k"),
+            tf.TensorSpec(None, tf.float32, "top_p"),
         ]
     )
-    def sample_codes(labels, temperature, seed, images):
+    def sample_codes(labels, temperature, seed, images, top_k, top_p):
         size = tf.shape(labels)[0]
         checks = [
             tf.debugging.assert_positive(
                 temperature, "temperature must be above 0"
-            )
+            ),
+            tf.debugging.assert_positive(top_k, "top_k must be above 0"),
+            tf.debugging.assert_positive(top_p, "top_p must be above 0"),
         ]
         if num_classes:
             in_range = tf.logical_and(labels >= 0, labels < num_classes)
@@ -128,18 +137,20 @@ def export_generator(
             priors,
             labels=labels,
             batch_size=size,
-            temperatures=tf.unstack(
-                tf.broadcast_to(temperature, (len(priors),))
-            ),
+            temperatures=by_level(temperature),
             seed=seed,
             # Image i of the batch gets the number first_image + i.
             first_image=images - tf.range(size),
+            top_ks=by_level(top_k),
+            top_ps=by_level(top_p),
         )
         return dict(zip(names, codes, strict=True))
 
     def sample(labels, temperature, seed):
         images = tf.range(tf.shape(labels)[0])
-        codes = sample_codes(labels, temperature, seed, images)
+        codes = sample_codes(
+            labels, temperature, seed, images, tf.int32.max, 1.0
+        )
         return decode(*(codes[name] for name in names))
 
     def give_class_names():

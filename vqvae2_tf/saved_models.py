@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from vqvae2_tf.compiled_sampler import compile_sampler
 from vqvae2_tf.data.files import UserError
 
 
@@ -129,6 +130,15 @@ class Generator(_Loaded):
         super().__init__(path)
         names = self._model.class_names().numpy()
         self.class_names = [name.decode() for name in names]
+        sample_codes = self._model.sample_codes
+
+        def draw(batch, temperatures, seed, top_ks, top_ps):
+            labels, images = batch
+            return sample_codes(
+                labels, temperatures, seed, images, top_ks, top_ps
+            )
+
+        self._draw = compile_sampler(draw)
 
     def sample_codes(
         self,
@@ -136,23 +146,28 @@ class Generator(_Loaded):
         temperatures: list[float],
         seed: int,
         images: np.ndarray,
+        top_ks: list[int],
+        top_ps: list[float],
     ) -> dict[str, np.ndarray]:
-        """Draws codes.
+        """Draws codes. The first batch of a size is compiled before.
 
         Args:
             labels: `[B]`, a class for each picture.
             temperatures: One, or one a level, coarsest first.
             seed: With an image's number it fixes the image.
             images: `[B]`, the images' numbers.
+            top_ks: As temperatures; see `sampling.sample`.
+            top_ps: As temperatures; see `sampling.sample`.
 
         Returns:
             `{"<level>": [B, h, w] int32}`, coarsest first.
         """
-        codes = self._model.sample_codes(
-            tf.constant(labels, tf.int32),
+        codes = self._draw(
+            (tf.constant(labels, tf.int32), tf.constant(images, tf.int32)),
             tf.constant(temperatures, tf.float32),
             tf.constant(seed, tf.int32),
-            tf.constant(images, tf.int32),
+            tf.constant(top_ks, tf.int32),
+            tf.constant(top_ps, tf.float32),
         )
         return {name: codes[name].numpy() for name in self.map_sizes}
 

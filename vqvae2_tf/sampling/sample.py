@@ -44,11 +44,11 @@ def sample(
         seed: int, or integer scalar tensor; fixes the result.
         method: A key of `METHODS`.
         first_image: Number of the batch's first image in the whole sample.
-        top_k: Only the `top_k` likeliest codes are drawn; an int, 1 or more,
-            or None for all.
+        top_k: Only the `top_k` likeliest codes are drawn; an int or integer
+            scalar tensor, 1 or more, or None for all.
         top_p: Only the likeliest codes that together reach this probability
-            (after temperature and top-k) are drawn; in (0, 1], or None for
-            all.
+            (after temperature and top-k) are drawn; a float or scalar tensor
+            in (0, 1], or None for all.
         given: `[B, H, W]` int32, codes of which some are kept: a partial map
             to complete or to paint into.
         keep: `[H, W]` or `[B, H, W]` bool, where the given codes are kept.
@@ -202,7 +202,7 @@ def _check_numbers(method, temperature, top_k, top_p):
         raise ValueError(
             f"`temperature` must be positive. Received: {temperature}"
         )
-    if top_k is not None and top_k < 1:
+    if isinstance(top_k, number) and top_k < 1:
         raise ValueError(f"`top_k` must be 1 or more. Received: {top_k}")
     if isinstance(top_p, number) and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must be in (0, 1]. Received: {top_p}")
