@@ -24,6 +24,7 @@ from vqvae2_tf import command
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.training import config as configuration
+from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.stages import RESULT_FILE
 from vqvae2_tf.training.stages import Run
@@ -128,12 +129,12 @@ def ablate():
     # All are checked before the first is trained.
     for values in itertools.product(*grid().values()):
         config = at_point(base, level, *values)
-        configuration.check_run_dir(config)
+        run_folder.check(config)
         runs[values] = Run(config, strategy)
         runs[values].check()
     points = []
     for values, run in runs.items():
-        configuration.claim_run_dir(run.config, run_entries)
+        run_folder.claim(run.config, run_entries)
         try:
             run.carry_out()
         except TrainingStoppedError as stopped:

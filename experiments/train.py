@@ -14,6 +14,7 @@ from absl import flags
 
 from vqvae2_tf import command
 from vqvae2_tf.training import config as configuration
+from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.networks import parameter_counts
 from vqvae2_tf.training.stages import Run
@@ -37,12 +38,12 @@ def train():
             print(f"{name}: {count:,} parameters")
         return
     strategy = make_strategy(config.strategy)
-    configuration.check_run_dir(config)
+    run_folder.check(config)
     run = Run(config, strategy, source)
     run.check()
     if source:
         source.prepare()
-    configuration.claim_run_dir(config, run_entries)
+    run_folder.claim(config, run_entries)
     start = time.monotonic()
     try:
         run.carry_out()

@@ -23,6 +23,7 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import networks
+from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.stages import run_entries
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -440,8 +441,8 @@ def test_other_flags_of_sampling_draw_the_samples_again(small_run, tmp_path):
         **json.loads(before[tmp_path / "run" / "config.json"])
     )
     config.run_dir, config.temperature = str(tmp_path / "run"), [0.5, 0.5]
-    configuration.check_run_dir(config)
-    configuration.claim_run_dir(config, run_entries)
+    run_folder.check(config)
+    run_folder.claim(config, run_entries)
     after = contents(tmp_path / "run")
     changed = {p.name for p in before if before[p] != after.get(p)}
     assert changed == {"samples.png", "config.json"}
@@ -452,7 +453,7 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
     for name in ("file", "file/run"):
         config = resolve("--dataset=emoji64", f"--run_dir={tmp_path / name}")
         with pytest.raises(UserError, match="run_dir"):
-            configuration.check_run_dir(config)
+            run_folder.check(config)
     assert (tmp_path / "file").read_text() == "no folder"
 
 
@@ -484,7 +485,7 @@ def test_overwriting_waits_for_the_checks_and_spares_other_files(
     config = resolve(
         "--dataset=emoji64", run_dir, "--overwrite", "--image_size=64"
     )
-    configuration.claim_run_dir(config, run_entries)
+    run_folder.claim(config, run_entries)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {"config.json", "notes.txt"}
 

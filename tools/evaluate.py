@@ -13,7 +13,7 @@ import os
 from absl import flags
 
 from vqvae2_tf import command
-from vqvae2_tf.training import config as configuration
+from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.stages import Run
 from vqvae2_tf.training.strategy import STRATEGIES
 from vqvae2_tf.training.strategy import make_strategy
@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 
 def nll():
     """Negative log likelihoods of all levels that have a prior."""
-    config = configuration.read_run(FLAGS.run_dir)
+    config = run_folder.read_config(FLAGS.run_dir)
     run = Run(config, make_strategy(FLAGS.strategy))
     codes_dir = FLAGS.codes_dir and os.path.expanduser(FLAGS.codes_dir)
     print(json.dumps(run.evaluate_priors(codes_dir), indent=2))

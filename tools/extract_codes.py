@@ -16,6 +16,7 @@ from absl import flags
 
 from vqvae2_tf import command
 from vqvae2_tf.training import config as configuration
+from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.stages import Run
 from vqvae2_tf.training.strategy import STRATEGIES
 from vqvae2_tf.training.strategy import make_strategy
@@ -25,7 +26,7 @@ FLAGS = flags.FLAGS
 
 def extract():
     """Extracts what the flags say."""
-    config = configuration.read_run(FLAGS.run_dir)
+    config = run_folder.read_config(FLAGS.run_dir)
     if FLAGS.dataset:
         config.dataset = FLAGS.dataset
     if FLAGS.data_dir:

@@ -7,14 +7,10 @@ import os
 import types
 from collections.abc import Callable
 
-import tensorflow as tf
 from absl import flags
 
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import is_disk_full
-from vqvae2_tf.data.files import remove
-from vqvae2_tf.data.files import write_text
 from vqvae2_tf.data.source import PictureSource
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.models import latent_map_sizes
@@ -22,25 +18,8 @@ from vqvae2_tf.models import level_names
 from vqvae2_tf.training.precision import PRECISIONS
 from vqvae2_tf.training.strategy import STRATEGIES
 
-CONFIG_FILE = "config.json"
 SCHEDULES = ("constant", "cosine", "paper")
 STAGES = ("all", "autoencoder", "codes", "prior")
-
-# How a run is carried out, not what comes of it: these may differ when a run
-# is gone on with.
-_CONDUCT = (
-    "data_dir",
-    "run_dir",
-    "strategy",
-    "overwrite",
-    "dry_run",
-    "steps_per_loop",
-    "stage",
-    "level",
-    "codes_dir",
-)
-# What only the pictures of samples depend on; they are drawn again.
-_SAMPLING = ("temperature", "samples_per_class")
 
 # Name, default, lowest value, highest value, help. The default's type is the
 # flag's.
@@ -409,131 +388,3 @@ def printable(config: types.SimpleNamespace) -> str:
         for name, value in sorted(vars(config).items())
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def read_run(run_dir: str) -> types.SimpleNamespace:
-    """The configuration of a run, as `resolve` made it.
-
-    Args:
-        run_dir: Folder of the run (`--run_dir`).
-
-    Raises:
-        UserError: If it is not the folder of a run.
-    """
-    run_dir = os.path.expanduser(run_dir)
-    path = os.path.join(run_dir, CONFIG_FILE)
-    if not tf.io.gfile.exists(path):
-        raise UserError(
-            f"--run_dir={run_dir} is no folder of a run: it has no "
-            f"{CONFIG_FILE}."
-        )
-    config = types.SimpleNamespace(**_read_config(path))
-    config.run_dir = run_dir
-    return config
-
-
-def check_run_dir(config: types.SimpleNamespace) -> None:
-    """Checks that the run's folder can be written to and is of this very run.
-
-    Args:
-        config: From `resolve`.
-
-    Raises:
-        UserError: If the folder holds a run of other flags, or other files,
-            or nothing can be written there.
-    """
-    folder = config.run_dir
-    path = os.path.join(folder, CONFIG_FILE)
-    if tf.io.gfile.exists(path):
-        earlier = _read_config(path)
-        if not config.overwrite:
-            _check_same(config, earlier)
-    elif tf.io.gfile.exists(folder) and (
-        not tf.io.gfile.isdir(folder)
-        or any(
-            not name.startswith(".writing-")
-            for name in tf.io.gfile.listdir(folder)
-        )
-    ):
-        raise UserError(
-            f"--run_dir={folder} is neither an empty folder nor one "
-            f"of an earlier run (it has no {CONFIG_FILE})."
-        )
-    is_new = not tf.io.gfile.exists(folder)
-    probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
-    try:
-        tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(probe, "w") as file:
-            file.write("")
-        tf.io.gfile.remove(probe)
-        if is_new and os.path.isdir(folder):
-            os.rmdir(folder)
-    except tf.errors.OpError as error:
-        if is_disk_full(error):
-            raise
-        raise UserError(
-            f"--run_dir={folder} cannot be written to: {error.message}"
-        ) from error
-
-
-def claim_run_dir(
-    config: types.SimpleNamespace, entries: Callable[[list[str]], list[str]]
-) -> None:
-    """Writes the configuration into the run's folder.
-
-    With `--overwrite` what an earlier run wrote, and nothing else, is removed
-    first; the configuration last, so that it can be repeated. If flags of
-    sampling are other than before, the samples are removed.
-
-    Args:
-        config: From `resolve`, after `check_run_dir`.
-        entries: Function of a run's level names to the names of the files
-            and folders that it writes.
-    """
-    path = os.path.join(config.run_dir, CONFIG_FILE)
-    if tf.io.gfile.exists(path):
-        earlier = _read_config(path)
-        if config.overwrite:
-            for name in entries(earlier["level_names"]):
-                remove(os.path.join(config.run_dir, name))
-        elif config.stage != "all":
-            return
-        elif _differing(config, earlier, _SAMPLING):
-            remove(os.path.join(config.run_dir, "samples.png"))
-    write_text(path, printable(config))
-
-
-def _read_config(path):
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            earlier = json.load(file)
-        except ValueError:
-            earlier = None
-    if not isinstance(earlier, dict) or "level_names" not in earlier:
-        raise UserError(
-            f"{path} is not the configuration of a run; give another --run_dir."
-        )
-    return earlier
-
-
-def _differing(config, earlier, names):
-    now = json.loads(printable(config))
-    return [
-        f"--{name} ({earlier.get(name)!r} then, {now.get(name)!r} now)"
-        for name in names
-        if earlier.get(name) != now.get(name)
-    ]
-
-
-def _check_same(config, earlier):
-    names = {*earlier, *vars(config)} - {*_CONDUCT, *_SAMPLING}
-    # Priors alone are trained without a look at the pictures.
-    if "data_version" not in earlier or not hasattr(config, "data_version"):
-        names.discard("data_version")
-    differing = _differing(config, earlier, sorted(names))
-    if differing:
-        raise UserError(
-            f"--run_dir={config.run_dir} was made with other flags: "
-            f"{', '.join(differing)}. Give another --run_dir, or --overwrite "
-            "to start afresh."
-        )
