@@ -260,6 +260,7 @@ class TestState:
             "ema_decay": 0.9,
             "restart_after": 5,
             "level_dropout": 0.1,
+            "level_dropout_steps": 7,
         }
         parameters = inspect.signature(VQVAE2).parameters
         assert set(parameters) - {"kwargs"} == set(arguments)
@@ -432,7 +433,7 @@ class TestSize:
 
 
 class TestLevelDropout:
-    def make(self, strides, level_dropout):
+    def make(self, strides, level_dropout, level_dropout_steps=0):
         # The slow average keeps the codebooks where they are.
         model = VQVAE2(
             strides,
@@ -443,6 +444,7 @@ class TestLevelDropout:
             3,
             ema_decay=0.9999999,
             level_dropout=level_dropout,
+            level_dropout_steps=level_dropout_steps,
             seed=0,
         )
         model.build()
@@ -466,6 +468,20 @@ class TestLevelDropout:
         partial = 0.6 / (len(strides) - 1)
         assert shares[:-1] == pytest.approx(partial, abs=0.12)
         assert shares[-1] == pytest.approx(0.4, abs=0.12)
+
+    def test_it_falls_to_nothing(self):
+        model = self.make((2, 2), 0.8, 4)
+        images = normal(300, 8, 8, 3)
+        step = compiled(lambda x: model(x, training=True), model)
+        shares = []
+        for _ in range(6):
+            restored = array(step(images)["reconstruction"])
+            whole = array(model.decode(model.encode(images)))
+            same = np.isclose(restored, whole, atol=1e-4)
+            shares.append(1.0 - same.all(axis=(1, 2, 3)).mean())
+            model(images)  # No training, no step.
+        assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0], abs=0.1)
+        assert shares[-2:] == [0, 0]
 
     def test_only_training_drops_levels(self):
         model = self.make((2, 2), 0.9)

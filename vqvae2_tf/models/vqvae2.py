@@ -41,6 +41,8 @@ class VQVAE2(keras.Model):
             means. 0 (default, as in the paper) never does. Without it short
             trainings leave the picture to the bottom and the top says
             nothing, which the priors then lack.
+        level_dropout_steps: Training steps in which the level dropout falls
+            to 0, by the same amount each. 0 (default) leaves it as it is.
         seed: Seed of the codebooks' draws and of the level dropout.
 
     Call arguments:
@@ -73,6 +75,7 @@ class VQVAE2(keras.Model):
         ema_decay=0.99,
         restart_after=0,
         level_dropout=0.0,
+        level_dropout_steps=0,
         seed=None,
         **kwargs,
     ):
@@ -83,6 +86,11 @@ class VQVAE2(keras.Model):
         if not 0.0 <= level_dropout < 1.0:
             raise ValueError(
                 f"`level_dropout` must be in [0, 1). Received: {level_dropout}"
+            )
+        if level_dropout_steps < 0:
+            raise ValueError(
+                "`level_dropout_steps` must not be negative. "
+                f"Received: {level_dropout_steps}"
             )
         self._config = {
             "strides": self.strides,
@@ -96,6 +104,7 @@ class VQVAE2(keras.Model):
             "ema_decay": ema_decay,
             "restart_after": restart_after,
             "level_dropout": level_dropout,
+            "level_dropout_steps": level_dropout_steps,
             "seed": seed,
         }
         self.channels = channels
@@ -104,6 +113,7 @@ class VQVAE2(keras.Model):
         self.hidden_units = hidden_units
         self.level_names = level_names(len(self.strides))
         self.level_dropout = level_dropout if len(self.strides) > 1 else 0.0
+        self.level_dropout_steps = level_dropout_steps
         if self.level_dropout:
             self._dropout_draws = keras.random.SeedGenerator(seed)
         policy = self.dtype_policy
@@ -157,6 +167,15 @@ class VQVAE2(keras.Model):
             (None, None, None, len(self.strides) * self.code_dim)
         )
 
+        if self.level_dropout and self.level_dropout_steps:
+            self._steps_taken = self.add_weight(
+                name="steps_taken",
+                shape=(),
+                initializer="zeros",
+                dtype="int32",
+                trainable=False,
+            )
+
     def _quantize(self, images, training):
         """Each level's quantizer output, coarsest first."""
         height, width = images.shape[1:3]
@@ -193,9 +212,15 @@ class VQVAE2(keras.Model):
         uniform = keras.random.uniform(
             (batch_size, 1, 1, 1), seed=DrawnSeed(self._dropout_draws)
         )
-        # Levels shown: 1 to levels - 1 in the share `level_dropout` of the
-        # pictures, more than there are in the others.
-        shown = 1.0 + ops.floor(uniform / self.level_dropout * (levels - 1))
+        rate = self.level_dropout
+        if self.level_dropout_steps:
+            left = 1.0 - self._steps_taken / self.level_dropout_steps
+            # Above 0, as it divides; no uniform number but 0 is below it.
+            rate = ops.maximum(rate * ops.cast(left, "float32"), 1e-9)
+            self._steps_taken.assign(self._steps_taken + 1)
+        # Levels shown: 1 to levels - 1 in the share `rate` of the pictures,
+        # more than there are in the others.
+        shown = 1.0 + ops.floor(uniform / rate * (levels - 1))
         hidden = []
         for i, (embedding, quantizer) in enumerate(
             zip(embeddings, self.quantizers, strict=True)

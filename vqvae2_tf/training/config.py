@@ -62,6 +62,13 @@ _NUMBERS = [
         0.99,
         "Share of pictures trained on their coarser levels alone.",
     ),
+    (
+        "level_dropout_steps",
+        0,
+        0,
+        None,
+        "Steps in which --level_dropout falls to 0; 0: it stays.",
+    ),
     ("batch_size", 128, 1, None, "Of stage 1, over all devices."),
     ("steps", 2_207_444, 1, None, "Training steps of stage 1."),
     ("learning_rate", 2e-4, 0.0, None, "Of stage 1's Adam."),

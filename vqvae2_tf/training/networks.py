@@ -32,6 +32,7 @@ def make_autoencoder(
         ema_decay=config.ema_decay,
         restart_after=config.restart_after,
         level_dropout=config.level_dropout,
+        level_dropout_steps=config.level_dropout_steps,
         seed=config.seed,
         dtype=dtype,
     )
