@@ -481,7 +481,8 @@ class TestLevelDropout:
             shares.append(1.0 - same.all(axis=(1, 2, 3)).mean())
             model(images)  # No training, no step.
         assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0], abs=0.1)
-        assert shares[-2:] == [0, 0]
+        # A vector half way between two codes may differ by rounding.
+        assert max(shares[-2:]) < 0.05
 
     def test_only_training_drops_levels(self):
         model = self.make((2, 2), 0.9)
