@@ -73,7 +73,7 @@ def benchmark(monkeypatch):
 
 
 def test_training_of_priors_is_timed(benchmark, monkeypatch):
-    monkeypatch.setattr(benchmark, "PAPER_PRIORS", (TOP, BOTTOM))
+    monkeypatch.setattr(benchmark.priors, "PAPER_PRIORS", (TOP, BOTTOM))
     with flagsaver.flagsaver(paper_size=True, rematerialize=True, repeats=1):
         FLAGS(["benchmark.py"])
         (row,) = benchmark.measure_prior()
@@ -104,11 +104,11 @@ def test_scaling_times_one_prior_on_growing_maps(benchmark, monkeypatch):
 
 
 def test_priors_of_all_levels_and_the_decoder_are_timed(benchmark, monkeypatch):
-    assert [p["map_size"] for p in benchmark.PAPER_PRIORS] == [
+    assert [p["map_size"] for p in benchmark.priors.PAPER_PRIORS] == [
         (32, 32),
         (64, 64),
     ]
-    monkeypatch.setattr(benchmark, "PAPER_PRIORS", (TOP, BOTTOM))
+    monkeypatch.setattr(benchmark.priors, "PAPER_PRIORS", (TOP, BOTTOM))
     row = benchmark.paper_sampling(2, 1)
     assert row["seconds_per_image"] == pytest.approx(
         (row["sample_s"] + row["decode_s"]) / 2

@@ -89,7 +89,7 @@ def test_an_image_does_not_depend_on_its_batch():
     prior = make_prior()
     labels = np.array([0, 1, 2, 1], "int32")
     together = draw(prior, labels=labels, seed=4)
-    alone = draw(prior, labels=labels[2:], seed=4, first_image=2)
+    alone = draw(prior, labels=labels[2:], seed=4, images=np.array([2, 3]))
     np.testing.assert_array_equal(together[2:], alone)
 
 

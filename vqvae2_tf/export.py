@@ -114,7 +114,6 @@ def export_generator(
         ]
     )
     def sample_codes(labels, temperature, seed, images, top_k, top_p):
-        size = tf.shape(labels)[0]
         checks = [
             tf.debugging.assert_positive(
                 temperature, "temperature must be above 0"
@@ -136,11 +135,9 @@ def export_generator(
         codes = sample_levels(
             priors,
             labels=labels,
-            batch_size=size,
             temperatures=by_level(temperature),
             seed=seed,
-            # Image i of the batch gets the number first_image + i.
-            first_image=images - tf.range(size),
+            images=images,
             top_ks=by_level(top_k),
             top_ps=by_level(top_p),
         )

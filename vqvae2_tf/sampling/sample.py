@@ -20,7 +20,7 @@ def sample(
     temperature=1.0,
     seed=0,
     method="incremental",
-    first_image=0,
+    images=None,
     top_k=None,
     top_p=None,
     given=None,
@@ -39,11 +39,13 @@ def sample(
         labels: `[B]` int32 in [0, num_classes), if the prior has classes.
         coarser: List of the coarser levels' codes, `[B, h, w]` int32,
             coarsest first.
-        batch_size: B, if neither labels, nor coarser nor given codes say it.
+        batch_size: B, if neither labels, nor coarser nor given codes nor
+            `images` say it.
         temperature: Positive; the logits are divided by it.
         seed: int, or integer scalar tensor; fixes the result.
         method: A key of `METHODS`.
-        first_image: Number of the batch's first image in the whole sample.
+        images: `[B]` int32, the number of each image in the whole sample;
+            0 to B - 1 by default.
         top_k: Only the `top_k` likeliest codes are drawn; an int or integer
             scalar tensor, 1 or more, or None for all.
         top_p: Only the likeliest codes that together reach this probability
@@ -70,16 +72,20 @@ def sample(
         )
     if labels is not None:
         labels = ops.convert_to_tensor(labels, dtype="int32")
-    images_told = [x for x in (labels, *coarser, given) if x is not None]
-    if images_told:
-        batch_size = ops.shape(images_told[0])[0]
+    if images is not None:
+        images = ops.convert_to_tensor(images, dtype="int32")
+    batched = (images, labels, *coarser, given)
+    told = [x for x in batched if x is not None]
+    if told:
+        batch_size = ops.shape(told[0])[0]
     elif batch_size is None:
         raise ValueError(
             "`batch_size` must be given without labels or other codes."
         )
     if given is not None:
         given, keep = _flat_given(prior.map_size, batch_size, given, keep)
-    images = first_image + ops.arange(batch_size, dtype="int32")
+    if images is None:
+        images = ops.arange(batch_size, dtype="int32")
 
     def noise(positions):
         bits = random_bits(
@@ -114,7 +120,7 @@ def sample_levels(
     temperatures=None,
     seed=0,
     method="incremental",
-    first_image=0,
+    images=None,
     top_ks=None,
     top_ps=None,
     given=None,
@@ -132,7 +138,7 @@ def sample_levels(
         temperatures: One temperature a level; 1 by default.
         seed: As in `sample`.
         method: As in `sample`.
-        first_image: As in `sample`.
+        images: As in `sample`.
         top_ks: One `top_k` of `sample` a level; None for all codes.
         top_ps: One `top_p` of `sample` a level; None for all codes.
         given: One `given` of `sample` a level; None for none.
@@ -181,7 +187,7 @@ def sample_levels(
                 temperature=temperature,
                 seed=seed,
                 method=method,
-                first_image=first_image,
+                images=images,
                 top_k=top_k,
                 top_p=top_p,
                 given=old,

@@ -432,15 +432,12 @@ class Run:
 
         def draw(batch):
             labels, images = batch
-            size = len(images)
             return sample_levels(
                 priors,
                 labels=labels,
-                batch_size=size,
                 temperatures=config.temperature,
                 seed=config.seed,
-                # Image i of the batch gets the number first_image + i.
-                first_image=images - tf.range(size),
+                images=images,
             )
 
         draw = compile_sampler(draw)
