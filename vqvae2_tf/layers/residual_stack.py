@@ -36,8 +36,16 @@ class ResidualStack(keras.layers.Layer):
             conv(residual_units, 3, padding="same", dtype=policy)
             for _ in range(num_residual_layers)
         ]
+        # Half of Glorot's deviation: branches begin small beside their input.
         self.outer_convs = [
-            conv(hidden_units, 1, dtype=policy)
+            conv(
+                hidden_units,
+                1,
+                kernel_initializer=keras.initializers.VarianceScaling(
+                    0.25, mode="fan_avg", distribution="uniform"
+                ),
+                dtype=policy,
+            )
             for _ in range(num_residual_layers)
         ]
 
