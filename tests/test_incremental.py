@@ -121,7 +121,7 @@ def test_logits_are_those_of_the_call(name):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
-def trained(prior, codes, steps=30):
+def trained(prior, codes, labels=None, coarser=(), steps=30):
     """The prior after some steps of Adam on the codes."""
     prior = PixelSNAIL.from_config(prior.get_config())
     prior.build()
@@ -129,8 +129,12 @@ def trained(prior, codes, steps=30):
     optimizer = keras.optimizers.Adam(0.003)
     optimizer.build(variables)
 
+    batch = {"codes": [*coarser, codes]}
+    if labels is not None:
+        batch["label"] = labels
+
     def loss():
-        return prior.loss_and_statistics({"codes": [codes]})[0]
+        return prior.loss_and_statistics(batch)[0]
 
     before = float(array(run(loss)))
     for _ in range(steps):
@@ -139,17 +143,25 @@ def trained(prior, codes, steps=30):
     return prior
 
 
-def test_trained_logits_are_those_of_the_call():
+@pytest.mark.parametrize(
+    "arguments",
+    [{"num_output_layers": 1, "kernel_size": 5}, VARIANTS["everything"]],
+)
+def test_trained_logits_are_those_of_the_call(arguments):
     # Every row counts on from where the one above began: to be learned by
     # the taps above and to the left.
     i, j = np.indices((4, 6))
     starts = np.arange(NUM_CODES)[:, None, None]
     codes = ((starts + i + 2 * j) % NUM_CODES).astype("int32")
-    prior = trained(make(num_output_layers=1, kernel_size=5), codes)
-    expected = array(run(prior, codes))
+    prior = make(**arguments)
+    given = inputs(prior, NUM_CODES)
+    prior = trained(prior, codes, **given)
+    expected = array(run(lambda x: prior(x, **given), codes))
     actual = array(
         run(
-            lambda x: incremental_logits(prior, ops.convert_to_tensor(x)),
+            lambda x: incremental_logits(
+                prior, ops.convert_to_tensor(x), **given
+            ),
             codes,
         )
     )
@@ -256,13 +268,18 @@ GRID = list(itertools.product([0, 2], [False, True], [0, 3], [1, 5]))
 def test_a_hundred_thousand_codes_are_naives(
     mode, attention, coarser, classes, second
 ):
-    # 7,744 codes of each of 16 priors. Codes are naive's if each is the
+    # 131,072 codes and more of 16 priors. Codes are naive's if each is the
     # argmax, after noise, of the forward pass over the codes themselves.
     if mode == "xla" and BACKEND == "jax":
         pytest.skip("JAX compiles with XLA anyway")
     flips = 0
     seen = set()
-    for size, count, temperature in ((8, 1, 0.5), (16, 2, 1.0), (32, 7, 0.5)):
+    number = GRID.index((attention, coarser, classes, second))
+    # Over the grid each size meets each temperature.
+    for i, (size, count) in enumerate(
+        [(8, 1), (8, 7), (16, 1), (16, 7), (32, 1), (32, 7)]
+    ):
+        temperature = (0.5, 1.0)[(number + number // 2 + i) % 2]
         prior = make(
             (size, size),
             attention_every=attention,

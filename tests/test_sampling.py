@@ -93,6 +93,33 @@ def test_an_image_does_not_depend_on_its_batch():
     np.testing.assert_array_equal(together[2:], alone)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"batch_size": 3},
+        {"images": np.arange(3)},
+        {"given": np.zeros((6, 2, 3), "int32"), "keep": np.ones((2, 3), bool)},
+    ],
+)
+def test_batches_of_two_sizes_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"equally many images.*\[2, \d\]"):
+        sample(make_prior(), labels=np.array([0, 1], "int32"), **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"temperature": np.float32(0)},
+        {"temperature": 1e-45},
+        {"top_p": np.float32(0)},
+        {"top_k": np.int32(0)},
+    ],
+)
+def test_numbers_out_of_range_are_refused(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        sample(make_prior(), labels=np.array([0]), **arguments)
+
+
 def test_compiled_is_eager():
     prior = make_prior()
     labels = np.array([0, 1], "int32")

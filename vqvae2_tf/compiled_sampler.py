@@ -20,15 +20,15 @@ def compile_sampler(
         draw: Called with a nest of tensors `[B, ...]`, and with what else the
             compiled function is given; returns a nest of tensors `[B, ...]`.
             Its result for an image must not depend on the others.
-        num_parts: Most parts of a batch; by default the cores of this
-            machine, or 1 if TensorFlow has another device.
+        num_parts: Most parts of a batch; by default the cores this process
+            may use, or 1 if TensorFlow has another device.
 
     Returns:
         `tf.function` with the arguments and the result of `draw`.
     """
     if num_parts is None:
         devices = {d.device_type for d in tf.config.list_logical_devices()}
-        num_parts = (os.cpu_count() or 1) if devices == {"CPU"} else 1
+        num_parts = _usable_cores() if devices == {"CPU"} else 1
     draw_part = tf.function(draw, jit_compile=True)
 
     @tf.function
@@ -46,3 +46,9 @@ def compile_sampler(
         return tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *drawn)
 
     return draw_batch
+
+
+def _usable_cores():
+    if hasattr(os, "sched_getaffinity"):  # Linux.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -81,9 +81,10 @@ def export_generator(
     temperature, seed, images, top_k, top_p)` gives `{"<level>": [B, h, w]
     int32}`: `images`, `[B]` int32, are numbers that with the seed fix each
     image, 0 to B-1 in `sample`; `top_k` int32 and `top_p` float32 are, as the
-    temperature, one or one a level, K and 1 for all codes. `decode`
-    is the autoencoder's. `class_names` takes nothing and gives `[classes]`
-    strings, none without classes.
+    temperature, one or one a level, K and 1 for all codes. Both draw in XLA,
+    which compiles at the first call for a B. `decode` is the autoencoder's.
+    `class_names` takes nothing and gives `[classes]` strings, none without
+    classes.
 
     Args:
         autoencoder: A `VQVAE2`, built.
@@ -103,6 +104,19 @@ def export_generator(
 
     def by_level(value):
         return tf.unstack(tf.broadcast_to(value, (len(priors),)))
+
+    # Apart from the checks, which XLA would leave out.
+    @tf.function(jit_compile=True)
+    def draw(labels, temperature, seed, images, top_k, top_p):
+        return sample_levels(
+            priors,
+            labels=labels,
+            temperatures=by_level(temperature),
+            seed=seed,
+            images=images,
+            top_ks=by_level(top_k),
+            top_ps=by_level(top_p),
+        )
 
     # A function that `sample` calls, so that the sampler is traced once.
     @tf.function(
@@ -132,15 +146,7 @@ def export_generator(
         # Before the embedding, which has words of its own.
         with tf.control_dependencies(checks):
             labels = tf.identity(labels)
-        codes = sample_levels(
-            priors,
-            labels=labels,
-            temperatures=by_level(temperature),
-            seed=seed,
-            images=images,
-            top_ks=by_level(top_k),
-            top_ps=by_level(top_p),
-        )
+        codes = draw(labels, temperature, seed, images, top_k, top_p)
         return dict(zip(names, codes, strict=True))
 
     def sample(labels, temperature, seed):

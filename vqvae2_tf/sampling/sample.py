@@ -1,5 +1,7 @@
 """Sampling of one level's codes, and of all levels' after one another."""
 
+import numbers
+
 from keras import ops
 
 from vqvae2_tf.sampling.incremental import sample_incremental
@@ -41,7 +43,7 @@ def sample(
             coarsest first.
         batch_size: B, if neither labels, nor coarser nor given codes nor
             `images` say it.
-        temperature: Positive; the logits are divided by it.
+        temperature: At least 1e-6; the logits are divided by it.
         seed: int, or integer scalar tensor; fixes the result.
         method: A key of `METHODS`.
         images: `[B]` int32, the number of each image in the whole sample;
@@ -62,7 +64,8 @@ def sample(
 
     Raises:
         ValueError: If `method` is unknown, a number is out of range, B is not
-            said, or only one of `given` and `keep` is there.
+            said or said in two ways, or only one of `given` and `keep` is
+            there.
     """
     _check_numbers(method, temperature, top_k, top_p)
     if (given is None) != (keep is None):
@@ -74,14 +77,9 @@ def sample(
         labels = ops.convert_to_tensor(labels, dtype="int32")
     if images is not None:
         images = ops.convert_to_tensor(images, dtype="int32")
-    batched = (images, labels, *coarser, given)
-    told = [x for x in batched if x is not None]
-    if told:
-        batch_size = ops.shape(told[0])[0]
-    elif batch_size is None:
-        raise ValueError(
-            "`batch_size` must be given without labels or other codes."
-        )
+    if given is not None:
+        given = ops.convert_to_tensor(given, dtype="int32")
+    batch_size = _batch_size(batch_size, images, labels, *coarser, given)
     if given is not None:
         given, keep = _flat_given(prior.map_size, batch_size, given, keep)
     if images is None:
@@ -199,24 +197,43 @@ def sample_levels(
 
 def _check_numbers(method, temperature, top_k, top_p):
     """Raises `ValueError` for what can be told before the first tensor."""
-    number = (int, float)
     if method not in METHODS:
         raise ValueError(
             f"`method` must be one of {sorted(METHODS)}. Received: {method}"
         )
-    if isinstance(temperature, number) and not temperature > 0:
+    if isinstance(temperature, numbers.Real) and not temperature >= 1e-6:
         raise ValueError(
-            f"`temperature` must be positive. Received: {temperature}"
+            f"`temperature` must be at least 1e-6. Received: {temperature}"
         )
-    if isinstance(top_k, number) and top_k < 1:
+    if isinstance(top_k, numbers.Real) and top_k < 1:
         raise ValueError(f"`top_k` must be 1 or more. Received: {top_k}")
-    if isinstance(top_p, number) and not 0 < top_p <= 1:
+    if isinstance(top_p, numbers.Real) and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must be in (0, 1]. Received: {top_p}")
+
+
+def _batch_size(batch_size, *batched):
+    """B, as all say it that say it; a tensor if it is not known yet."""
+    told = [x for x in batched if x is not None]
+    sizes = [x.shape[0] for x in told]
+    sizes = {size for size in (batch_size, *sizes) if isinstance(size, int)}
+    if len(sizes) > 1:
+        raise ValueError(
+            "`batch_size`, `images`, `labels` and codes must be of equally "
+            f"many images. Received: {sorted(sizes)}"
+        )
+    if sizes:
+        return sizes.pop()
+    if told:
+        return ops.shape(told[0])[0]
+    if batch_size is None:
+        raise ValueError(
+            "`batch_size` must be given without images, labels or other codes."
+        )
+    return batch_size
 
 
 def _flat_given(map_size, batch_size, given, keep):
     """Given codes and where they are kept, both `[B, H * W]`."""
-    given = ops.convert_to_tensor(given, dtype="int32")
     keep = ops.convert_to_tensor(keep, dtype="bool")
     for name, value in (("given", given), ("keep", keep)):
         if tuple(value.shape[-2:]) != map_size:
