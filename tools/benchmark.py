@@ -2,16 +2,18 @@
 
     python tools/benchmark.py stage1
     python tools/benchmark.py sampling --batch_sizes=1,16
-    python tools/benchmark.py sampling --scaling --batch_sizes=1
-    KERAS_BACKEND=jax python tools/benchmark.py sampling --paper_size
-    python tools/benchmark.py prior --paper_size --rematerialize
+    python tools/benchmark.py sampling --map_sizes=8,16,32,64 \\
+        --hidden_units=128 --layers=16 --attention_every=0
+    KERAS_BACKEND=jax python tools/benchmark.py sampling --paper_size=imagenet
+    python tools/benchmark.py prior --paper_size=ffhq --rematerialize
 
 `stage1` times training, encoding and decoding of the VQ-VAE-2 on random
 pictures. `prior` times training steps of priors on random codes. `sampling`
-times incremental sampling, on TensorFlow with a part of the batch on each core
-of a CPU, and one forward pass: naive sampling is one a position, so that their
-ratio follows. Weights are random; no time depends on them. Runs on either
-backend; TensorFlow is not needed under JAX.
+times incremental sampling (on TensorFlow compiled by XLA, with a part of the
+batch on each core of a CPU) and one forward pass (on TensorFlow a graph): naive
+sampling is one a position, so that its time and their ratio follow. Weights are
+random; no time depends on them. Runs on either backend; TensorFlow is not
+needed under JAX.
 
 `--against=COMMAND` runs another program that prints rows of the same names in
 turn with this one, and prints the ratios.
@@ -33,7 +35,7 @@ import keras
 from absl import app
 from absl import flags
 
-from benchmarks import priors
+from benchmarks import paper
 from benchmarks.prior_training import prior_training
 from benchmarks.sampling import paper_sampling
 from benchmarks.sampling import sampling
@@ -41,25 +43,29 @@ from benchmarks.stage1 import stage1
 
 flags.DEFINE_list("image_sizes", "64,128,256", "Of stage1: pixels, square.")
 flags.DEFINE_list(
+    "map_sizes", "16,32", "Of prior and sampling: codes, square; the priors."
+)
+flags.DEFINE_list("hidden_units", "64,128", "One for all priors, or one each.")
+flags.DEFINE_list("layers", "8,16", "Gated layers; one for all, or one each.")
+flags.DEFINE_list(
+    "attention_every", "2,4", "0 for no attention; one for all, or one each."
+)
+flags.DEFINE_list(
     "batch_sizes",
     None,
     "Of stage1 one for each of --image_sizes (32,16,8), of prior one for each "
-    "prior (8,2; 1 with --paper_size), of sampling each of them for each prior "
-    "(1,16).",
+    "prior (8,2); of sampling each of them for each prior (1,16). 1 with "
+    "--paper_size.",
 )
-flags.DEFINE_boolean(
+flags.DEFINE_enum(
     "paper_size",
-    False,
-    "The ImageNet priors: of prior the top one, of sampling both and the "
-    "decoder.",
+    None,
+    sorted(paper.PRIORS),
+    "The paper's networks instead: of stage1 the autoencoder, of prior the top "
+    "one, of sampling all priors and the decoder.",
 )
 flags.DEFINE_boolean(
     "rematerialize", False, "Of prior: recompute the gated layers."
-)
-flags.DEFINE_boolean(
-    "scaling",
-    False,
-    "Of sampling: one prior without attention on maps of 8x8 to 64x64.",
 )
 flags.DEFINE_enum(
     "precision",
@@ -74,58 +80,97 @@ flags.DEFINE_string("against", None, "Command of a program to compare with.")
 
 def measure_stage1():
     """The rows of `stage1`, one an image size."""
-    sizes = _integers("image_sizes", "64,128,256")
-    batches = _integers("batch_sizes", "32,16,8")
-    if len(sizes) != len(batches):
-        sys.exit(
-            "error: --batch_sizes: expected one for each of --image_sizes. "
-            f"Received: {len(batches)} for {len(sizes)}"
-        )
+    if flags.FLAGS.paper_size:
+        networks = [paper.STAGE1[flags.FLAGS.paper_size]]
+    else:
+        networks = [
+            {"image_size": size, "strides": (4, 2)}
+            for size in _integers("image_sizes")
+        ]
     return [
-        stage1(size, batch, flags.FLAGS.repeats)
-        for size, batch in zip(sizes, batches, strict=True)
+        stage1(**network, batch_size=batch, repeats=flags.FLAGS.repeats)
+        for network, batch in _with_batches(networks, [32, 16, 8])
     ]
 
 
 def measure_prior():
     """The rows of `prior`, one a prior."""
-    paper_size = flags.FLAGS.paper_size
-    timed = priors.PAPER_PRIORS[:1] if paper_size else priors.PRIORS
-    batches = _integers("batch_sizes", "1" if paper_size else "8,2")
-    if len(timed) != len(batches):
-        sys.exit(
-            f"error: --batch_sizes: expected {len(timed)}, one for each "
-            f"prior. Received: {len(batches)}"
-        )
+    if flags.FLAGS.paper_size:
+        priors = paper.PRIORS[flags.FLAGS.paper_size][:1]
+    else:
+        priors = _given_priors()
     changes = {"rematerialize": flags.FLAGS.rematerialize}
     return [
-        prior_training({**arguments, **changes}, batch, flags.FLAGS.repeats)
-        for arguments, batch in zip(timed, batches, strict=True)
+        prior_training({**prior, **changes}, batch, flags.FLAGS.repeats)
+        for prior, batch in _with_batches(priors, [8, 2])
     ]
 
 
 def measure_sampling():
     """The rows of `sampling`, one a prior and batch size."""
-    batches = _integers("batch_sizes", "1,16")
-    if flags.FLAGS.paper_size:
-        return [paper_sampling(b, flags.FLAGS.repeats) for b in batches]
-    timed = priors.SCALING_PRIORS if flags.FLAGS.scaling else priors.PRIORS
+    set_name = flags.FLAGS.paper_size
+    batches = _integers("batch_sizes") or ([1] if set_name else [1, 16])
+    if set_name:
+        return [
+            paper_sampling(
+                paper.PRIORS[set_name],
+                paper.STAGE1[set_name],
+                batch,
+                flags.FLAGS.repeats,
+            )
+            for batch in batches
+        ]
     return [
-        sampling(arguments, batch, flags.FLAGS.repeats)
-        for arguments in timed
+        sampling(prior, batch, flags.FLAGS.repeats)
+        for prior in _given_priors()
         for batch in batches
     ]
 
 
-def _integers(name, default):
-    texts = flags.FLAGS[name].value or default.split(",")
-    try:
-        return [int(text) for text in texts]
-    except ValueError:
+def _given_priors():
+    """Arguments of the priors that the flags tell of."""
+    sizes = _integers("map_sizes")
+    columns = [sizes]
+    for name in ("hidden_units", "layers", "attention_every"):
+        column = _integers(name)
+        if len(column) not in (1, len(sizes)):
+            sys.exit(
+                f"error: --{name}: expected one number, or one for each of "
+                f"--map_sizes. Received: {len(column)} for {len(sizes)}"
+            )
+        columns.append(column * (len(sizes) if len(column) == 1 else 1))
+    return [
+        {
+            "map_size": (size, size),
+            "hidden_units": width,
+            "residual_units": width,
+            "num_layers": layers,
+            "attention_every": every,
+        }
+        for size, width, layers, every in zip(*columns, strict=True)
+    ]
+
+
+def _with_batches(networks, default):
+    """Pairs of each network and its batch size."""
+    if flags.FLAGS.paper_size:
+        default = [1]
+    batches = _integers("batch_sizes") or default
+    if len(networks) != len(batches):
         sys.exit(
-            f"error: --{name}: expected whole numbers. Received: "
-            f"{','.join(texts)}"
+            f"error: --batch_sizes: expected {len(networks)}, one for each "
+            f"network. Received: {len(batches)}"
         )
+    return zip(networks, batches, strict=True)
+
+
+def _integers(name):
+    texts = flags.FLAGS[name].value or []
+    if all(text.isdecimal() for text in texts):
+        return [int(text) for text in texts]
+    sys.exit(
+        f"error: --{name}: expected whole numbers. Received: {','.join(texts)}"
+    )
 
 
 JOBS = {

@@ -1,10 +1,9 @@
 """Training steps of priors."""
 
-import resource
-
 import numpy as np
 
 from benchmarks.timing import median_seconds
+from benchmarks.timing import peak_gib
 from benchmarks.timing import timed
 from benchmarks.timing import train_step
 from vqvae2_tf.models import PixelSNAIL
@@ -38,6 +37,5 @@ def prior_training(arguments, batch_size, repeats):
         "train_step_s": train_s,
         "train_codes_per_s": codes.size / train_s,
         "compile_s": compile_s,
-        # Linux counts in KiB.
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_gib": peak_gib(),
     }

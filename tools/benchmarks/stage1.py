@@ -7,29 +7,31 @@ import numpy as np
 
 from benchmarks.timing import compiled
 from benchmarks.timing import median_seconds
+from benchmarks.timing import peak_gib
 from benchmarks.timing import train_step
 from benchmarks.timing import wait
 from vqvae2_tf.models import VQVAE2
 
 
-def stage1(image_size, batch_size, repeats):
+def stage1(image_size, strides, batch_size, repeats):
     """Times one step of stage 1 at the paper's widths.
 
     Returns:
         dict of `train_step_s` (seconds of an optimizer step with the codebook's
         and the averages' updates), `train_images_per_s`,
-        `encode_images_per_s`, `decode_images_per_s` (medians) and `compile_s`
-        (seconds of the three first calls).
+        `encode_images_per_s`, `decode_images_per_s` (medians), `compile_s`
+        (seconds of the three first calls) and `peak_gib` (most memory that the
+        process ever held).
     """
-    model = VQVAE2(strides=(4, 2), seed=0)
+    model = VQVAE2(strides, seed=0)
     model.build((None, image_size, image_size, 3))
     images = np.random.default_rng(0).uniform(
         -1.0, 1.0, (batch_size, image_size, image_size, 3)
     )
     images = images.astype("float32")
     train = train_step(model, {"image": images})
-    encode = compiled(model.encode)
-    decode = compiled(model.decode)
+    encode = compiled(model.encode, [model])
+    decode = compiled(model.decode, [model])
     start = time.perf_counter()
     train()
     device_images = keras.ops.convert_to_tensor(images)
@@ -47,4 +49,5 @@ def stage1(image_size, batch_size, repeats):
         "encode_images_per_s": batch_size / encode_s,
         "decode_images_per_s": batch_size / decode_s,
         "compile_s": compile_s,
+        "peak_gib": peak_gib(),
     }

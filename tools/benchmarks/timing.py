@@ -1,5 +1,6 @@
 """Compiled functions and training steps, and how long they take."""
 
+import resource
 import statistics
 import time
 
@@ -7,15 +8,30 @@ import keras
 import numpy as np
 
 
-def compiled(function):
-    """The function, compiled by the backend; on TensorFlow a graph."""
+def compiled(function, models):
+    """The function, compiled by the backend; on TensorFlow a graph.
+
+    Args:
+        function: Of tensors; calls the models and changes nothing in them.
+        models: Those that it calls.
+    """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.function(function)
     import jax
 
-    return jax.jit(function)
+    variables = [v for model in models for v in model.variables]
+
+    # As arguments: weights of a closure would be constants of the program,
+    # which is compiled for minutes when they are gigabytes.
+    @jax.jit
+    def call(values, *arguments):
+        mapping = list(zip(variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return function(*arguments)
+
+    return lambda *arguments: call([v.value for v in variables], *arguments)
 
 
 def median_seconds(function, repeats):
@@ -28,6 +44,12 @@ def timed(function):
     output = function()
     wait(output)
     return time.perf_counter() - start, output
+
+
+def peak_gib():
+    """Most memory that the process ever held."""
+    # Linux counts in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def wait(outputs):
