@@ -213,3 +213,39 @@ def test_missing_and_empty_folders_are_told(tmp_path):
 def test_an_unknown_data_set_is_told_with_the_nearest_name():
     with pytest.raises(UserError, match="emoji64"):
         open_source("emogi64")
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "test"])
+def test_folders_named_as_splits_are_the_splits(tmp_path, name):
+    save_pictures(tmp_path / "p" / "train", 7, seed=1)
+    save_pictures(tmp_path / "p" / name / "deep", 2, seed=2)
+    source = open_folder(tmp_path / "p", tmp_path)
+    assert source.class_names == []
+    assert source.num_examples("train") == 7
+    held_out, _ = images_of(source, "validation")
+    expected = np.random.default_rng(2).integers(256, size=(2, 12, 12, 3))
+    # Scaled, but as dark or bright as before.
+    np.testing.assert_allclose(
+        np.sort(held_out.mean(axis=(1, 2, 3))),
+        np.sort(expected.mean(axis=(1, 2, 3)) / 127.5 - 1.0),
+        atol=0.05,
+    )
+
+
+def test_splits_have_classes_of_their_own_subfolders(tmp_path):
+    for split, count in (("train", 4), ("valid", 2)):
+        for i, name in enumerate(("cats", "dogs")):
+            save_pictures(tmp_path / "p" / split / name, count + i, seed=i)
+    source = open_folder(tmp_path / "p", tmp_path)
+    assert source.class_names == ["cats", "dogs"]
+    for split, counts in (("train", [4, 5]), ("validation", [2, 3])):
+        _, labels = images_of(source, split)
+        np.testing.assert_array_equal(np.bincount(labels), counts)
+
+
+def test_a_split_of_broken_pictures_is_told(tmp_path):
+    save_pictures(tmp_path / "p" / "train", 3)
+    (tmp_path / "p" / "val").mkdir()
+    (tmp_path / "p" / "val" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="for validation can be decoded"):
+        open_folder(tmp_path / "p", tmp_path)

@@ -16,6 +16,9 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import some_of
 from vqvae2_tf.data.picture_files import list_files
 
+# Beside `train`, as pictures are often handed on.
+HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
+
 
 class FolderConfig(tfds.core.BuilderConfig):
     """What is made of which folder.
@@ -24,11 +27,14 @@ class FolderConfig(tfds.core.BuilderConfig):
     changed is prepared anew.
 
     Args:
-        folder: Path of the folder. Its subfolders are the classes, if it has
-            pictures in two or more of them and none beside them.
+        folder: Path of the folder. If it has pictures in `train` and in one
+            of `HELD_OUT_FOLDERS` alone, these are the splits. In it, or in each
+            of the two, subfolders are the classes, if there are pictures in
+            two or more of them and none beside them.
         image_size: `(height, width)` that pictures are scaled to cover.
         channels: 1 or 3.
-        validation_share: Share of the pictures held out for validation.
+        validation_share: Share of the pictures held out for validation, if
+            the folders do not say which.
 
     Raises:
         UserError: If there is no such folder, or there are fewer than two
@@ -52,11 +58,12 @@ class FolderConfig(tfds.core.BuilderConfig):
                 f"({', '.join(decoding.ENDINGS)}) in it or its subfolders, "
                 f"found {len(self.paths)}."
             )
-        subfolders = {path.partition("/")[0] for path in self.paths}
-        is_flat = any("/" not in path for path in self.paths)
-        self.classes = (
-            [] if is_flat or len(subfolders) < 2 else sorted(subfolders)
+        subfolders = _subfolders(self.paths)
+        self.has_splits = len(subfolders) == 2 and any(
+            subfolders == {"train", name} for name in HELD_OUT_FOLDERS
         )
+        subfolders = _subfolders(self._within_split(p) for p in self.paths)
+        self.classes = sorted(subfolders) if len(subfolders) > 1 else []
         description = [self.image_size, channels, validation_share]
         for path in self.paths:
             try:
@@ -69,13 +76,26 @@ class FolderConfig(tfds.core.BuilderConfig):
         name = os.path.basename(folder) or "root"
         super().__init__(name=f"{name}-{digest[:16]}")
 
+    def _within_split(self, path):
+        return path.partition("/")[2] if self.has_splits else path
+
+    def class_of(self, path: str) -> str | int:
+        """Name of a picture's class; 0 without classes.
+
+        Args:
+            path: Of `paths`.
+        """
+        if not self.classes:
+            return 0
+        return self._within_split(path).partition("/")[0]
+
     def check(self) -> tuple[dict[str, list[str]], list[str]]:
         """Reads and decodes all pictures, and splits the sound ones.
 
-        The split is by a hash of the files' contents: copies of a picture
-        under two names fall to the same split, and a picture stays in its
-        split when others come or go, but for the one that is moved if a split
-        would be empty.
+        Without folders for them the split is by a hash of the files' contents:
+        copies of a picture under two names fall to the same split, and a
+        picture stays in its split when others come or go, but for the one that
+        is moved if a split would be empty.
 
         Returns:
             The paths of each split, and those that cannot be decoded.
@@ -104,13 +124,24 @@ class FolderConfig(tfds.core.BuilderConfig):
                 f"pictures, found {len(ranks)} besides {len(broken)} that "
                 f"cannot be decoded: {some_of(broken)}."
             )
+        splits = {"train": [], "validation": []}
+        if self.has_splits:
+            for path in ranks:
+                is_train = path.startswith("train/")
+                splits["train" if is_train else "validation"].append(path)
+            for name, paths in splits.items():
+                if not paths:
+                    raise UserError(
+                        f"--dataset=folder:{self.folder}: none of the pictures "
+                        f"for {name} can be decoded."
+                    )
+            return splits, broken
         bound = self.validation_share
         lowest, highest = min(ranks.values()), max(ranks.values())
         if lowest >= bound:
             bound = math.nextafter(lowest, 1.0)
         elif highest < bound:
             bound = highest
-        splits = {"train": [], "validation": []}
         for path, rank in ranks.items():
             splits["validation" if rank < bound else "train"].append(path)
         if not splits["train"] or not splits["validation"]:
@@ -142,7 +173,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     `broken`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     def _info(self):
         config = self.builder_config
@@ -185,10 +216,16 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                     "image": pixels.reshape(
                         (*pixels.shape[:2], config.channels)
                     ),
-                    "label": path.partition("/")[0] if config.classes else 0,
+                    "label": config.class_of(path),
                     "path": path,
                 },
             )
+
+
+def _subfolders(paths):
+    """Names of the folders that hold all paths; none if one is in no folder."""
+    found = {path.rpartition("/")[0].partition("/")[0] for path in paths}
+    return set() if "" in found else found
 
 
 def _read(path):
