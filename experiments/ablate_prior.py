@@ -26,6 +26,7 @@ from vqvae2_tf.data.files import write_text
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.loop import TrainingStoppedError
+from vqvae2_tf.training.precision import choose_precision
 from vqvae2_tf.training.stages import RESULT_FILE
 from vqvae2_tf.training.stages import Run
 from vqvae2_tf.training.stages import run_entries
@@ -123,8 +124,14 @@ def effects(points):
 def ablate():
     """Trains what is not trained yet, and prints the table."""
     base = configuration.resolve(lambda name: FLAGS[name].value)
+    if base.stage != "prior" or base.dry_run:
+        raise UserError(
+            "--stage=prior is all that an ablation does, and --dry_run none "
+            f"of it. Received: --stage={base.stage} --dry_run={base.dry_run}"
+        )
     level = base.level_names.index(base.level)
     strategy = make_strategy(base.strategy)
+    base.precision, _ = choose_precision(base.precision)
     runs = {}
     # All are checked before the first is trained.
     for values in itertools.product(*grid().values()):
@@ -152,5 +159,5 @@ if __name__ == "__main__":
     FLAGS.set_default("stage", "prior")
     flags.DEFINE_list("hidden_units_grid", "64,128,256", "Hidden units.")
     flags.DEFINE_list("attention_grid", "0,2", "Attention layers.")
-    flags.DEFINE_list("batch_size_grid", "32", "Batch sizes.")
+    flags.DEFINE_list("batch_size_grid", "32,64", "Batch sizes.")
     command.run(ablate, command.with_flagfiles(sys.argv, HERE))

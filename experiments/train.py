@@ -17,6 +17,7 @@ from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.networks import parameter_counts
+from vqvae2_tf.training.precision import choose_precision
 from vqvae2_tf.training.stages import Run
 from vqvae2_tf.training.stages import run_entries
 from vqvae2_tf.training.strategy import make_strategy
@@ -38,6 +39,8 @@ def train():
             print(f"{name}: {count:,} parameters")
         return
     strategy = make_strategy(config.strategy)
+    config.precision, reason = choose_precision(config.precision)
+    print(f"precision: {config.precision}, {reason}", flush=True)
     run_folder.check(config)
     run = Run(config, strategy, source)
     run.check()

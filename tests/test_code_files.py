@@ -40,6 +40,32 @@ def test_codes_of_something_else_are_told(tmp_path, changed, message):
         load_codes(path, SIZES, 6)
 
 
+def test_any_damage_is_told_or_harmless(tmp_path):
+    path = tmp_path / "a.npz"
+    save_codes(str(path), CODES)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(300):
+        mutated = bytearray(data)
+        for place in rng.integers(len(data), size=3):
+            mutated[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(mutated)
+        try:
+            load_codes(str(path), SIZES, 6)
+        except UserError:
+            told += 1
+    assert told > 150
+
+
+def test_a_single_array_is_no_picture(tmp_path):
+    path = tmp_path / "a.npz"
+    with path.open("wb") as file:
+        np.save(file, CODES["top"])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_codes(str(path), SIZES, 6)
+
+
 @pytest.mark.parametrize("kept", [0, 0.5, 0.95])
 def test_damaged_files_are_told(tmp_path, kept):
     path = tmp_path / "a.npz"

@@ -80,18 +80,42 @@ def test_every_file_is_converted_where_it_lies(folder):
     assert halving.batches == [[1, 2], [3, 4], [5]]
 
 
-def test_broken_files_and_shared_names_are_left_out_with_a_count(
-    folder, capsys
-):
+def test_broken_files_are_left_out_with_a_count(folder, capsys):
     (folder / "in" / "b.txt").write_text("two")
-    (folder / "in" / "c.text").write_text("9")
-    with pytest.raises(UserError, match="3 of 6 files"):
+    with pytest.raises(UserError, match="1 of 5 files"):
         Halving()(folder)
-    told = capsys.readouterr().err
-    for name in ("b.txt: is no number", "c.txt: ", "c.text: "):
-        assert name in told
-    left = {"a.half", "deep/a.half", "deep/b.half"}
-    assert results(folder) == {name: ALL[name] for name in left}
+    assert "b.txt: is no number" in capsys.readouterr().err
+    assert results(folder) == {n: x for n, x in ALL.items() if n != "b.half"}
+
+
+def test_files_that_share_a_name_keep_their_endings(folder):
+    for name, number in {"c.text": 9, "b.txt.text": 7}.items():
+        (folder / "in" / name).write_text(str(number))
+    Halving()(folder)
+    expected = {n: x for n, x in ALL.items() if n != "c.half"}
+    assert results(folder) == {
+        **expected,
+        "b.txt.text.half": 3.5,
+        "c.txt.half": 1.5,
+        "c.text.half": 4.5,
+    }
+
+
+def test_files_of_another_folder_do_not_pass_for_done(folder):
+    Halving()(folder)
+    Halving()(folder / "in" / "..")  # The same.
+    other = folder / "elsewhere"
+    (other / "in").mkdir(parents=True)
+    (other / "in" / "a.txt").write_text("9")
+    (other / "out").symlink_to(folder / "out")
+    with pytest.raises(UserError, match="another input .*give another folder"):
+        Halving()(other)
+
+
+def test_a_target_that_cannot_be_written_is_told(folder):
+    (folder / "out").write_text("a file")
+    with pytest.raises(UserError, match="--output=.*out cannot be written"):
+        Halving()(folder)
 
 
 def test_stopped_and_started_again_it_does_the_rest(folder):
@@ -109,7 +133,8 @@ def test_overwriting_does_all_anew(folder):
     halving = Halving()
     halving(folder, {"by": 3}, overwrite=True)
     assert len(sum(halving.batches, [])) == 5
-    assert json.loads((folder / "out" / "half.json").read_text()) == {"by": 3}
+    card = json.loads((folder / "out" / "half.json").read_text())
+    assert card == {"by": 3, "input": str(folder / "in")}
 
 
 def test_files_of_other_settings_do_not_pass_for_done(folder):

@@ -38,3 +38,7 @@ def test_perplexity_is_exp_of_the_entropy(counts, perplexity):
 def test_perplexity_of_float32_counts_beyond_2_to_the_24():
     counts = np.full(4, 1e9, "float32")
     assert measures.codebook_perplexity(counts) == pytest.approx(4.0)
+
+
+def test_psnr_is_finite_without_an_error():
+    assert measures.psnr(0.0) == 120

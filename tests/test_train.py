@@ -24,6 +24,7 @@ from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import networks
 from vqvae2_tf.training import run_folder
+from vqvae2_tf.training.precision import choose_precision
 from vqvae2_tf.training.stages import run_entries
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -85,6 +86,7 @@ def test_paper_flagfiles_have_the_papers_sizes():
         ("--prior_dropout=1.5", "prior_dropout.*1.5"),
         ("--prior_kernel_size=4", "prior_kernel_size.*odd"),
         ("--prior_heads=7", "prior_heads"),
+        ("--prior_layers=4", "--prior_attention_every.*--prior_layers .4.*top"),
         ("--temperature=0", "temperature"),
         ("--dataset=", "dataset must be given"),
         ("--learning_rate=nan", "learning_rate.*finite"),
@@ -293,7 +295,10 @@ def test_a_run_writes_everything(small_run):
     for name in ("autoencoder", "prior_top", "prior_bottom"):
         assert list((run / name / "logs").glob("events*"))
         assert (run / name / "checkpoints" / "checkpoint").exists()
-    assert json.loads((run / "config.json").read_text())["steps"] == 4
+    config = json.loads((run / "config.json").read_text())
+    assert config["steps"] == 4
+    assert config["precision"] == choose_precision("auto")[0]
+    assert "raw_mse" in metrics
     assert not list(run.rglob(".writing*"))
 
 
@@ -412,6 +417,14 @@ def test_an_ablation_prints_its_table_and_goes_on(small_run):
         small_run, script, *arguments, "--attention_grid=3", "--run_dir=other2"
     )
     assert_one_sentence(result, "--attention_grid", "--prior_layers=2")
+    for argument in ("--stage=all", "--dry_run"):
+        given = [a for a in arguments if "level" not in a and "codes" not in a]
+        if argument == "--dry_run":
+            given = arguments
+        result = run_script(
+            small_run, script, *given, argument, "--run_dir=other2"
+        )
+        assert_one_sentence(result, argument)
     assert not (small_run / "other2").exists()
 
 
@@ -423,6 +436,9 @@ def test_priors_of_another_autoencoders_codes_are_refused(small_run, tmp_path):
     run_dir = f"--run_dir={tmp_path / 'run'}"
     result = run_train(small_run, run_dir, "--stage=prior", "--level=top")
     assert_one_sentence(result, card["fingerprint"], "another", "prior_top")
+    result = run_script(small_run, "tools/evaluate.py", "nll", run_dir)
+    assert_one_sentence(result, card["fingerprint"], "--codes_dir", "run/codes")
+    assert "remove" not in result.stderr
     result = run_train(small_run, run_dir)
     assert_one_sentence(result, card["fingerprint"], "another", "codes.json")
 
@@ -431,6 +447,9 @@ def test_a_run_folder_of_other_flags_is_refused(small_run):
     before = contents(small_run / "run")
     result = run_train(small_run, "--num_codes=7")
     assert_one_sentence(result, "--num_codes (6 then, 7 now)", "--overwrite")
+    # What it was computed in is known, though the flag said "auto".
+    result = run_train(small_run, "--precision=bfloat16")
+    assert_one_sentence(result, "--precision ('float32' then, 'bfloat16' now)")
     assert contents(small_run / "run") == before
 
 
@@ -566,6 +585,38 @@ def test_prior_flagfiles_have_the_tables_numbers(name):
     # The same run, so that the priors of one folder go together.
     for flag in vars(config).keys() - {"stage", "level"}:
         assert getattr(config, flag) == getattr(whole, flag)
+
+
+@pytest.mark.parametrize("name", ["ffhq", "imagenet"])
+def test_the_benchmarks_networks_are_the_flagfiles(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    paper = importlib.import_module("benchmarks.paper")
+    config = of_flagfiles(f"{name}.flags")
+    assert paper.STAGE1[name] == {
+        "image_size": config.image_size[0],
+        "strides": tuple(config.strides),
+    }
+    for level, prior in enumerate(paper.PRIORS[name]):
+        expected = {
+            "map_size": config.map_sizes[level],
+            "hidden_units": config.prior_hidden_units[level],
+            "residual_units": config.prior_residual_units[level],
+            "num_layers": config.prior_layers[level],
+            "attention_every": config.prior_attention_every[level],
+            "num_output_layers": config.prior_output_layers[level],
+        }
+        if level:
+            expected |= {
+                "coarser_map_sizes": tuple(config.map_sizes[:level]),
+                "num_conditioning_blocks": (
+                    config.prior_conditioning_blocks[level]
+                ),
+                "conditioning_units": config.prior_conditioning_units[level],
+            }
+        found = {"num_output_layers": 0, **prior}
+        assert found.pop("num_classes", 1000) == 1000
+        assert found == expected
+    assert level + 1 == len(config.level_names)
 
 
 def test_broken_pictures_are_named_and_trained_without(small_run, tmp_path):

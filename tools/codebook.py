@@ -3,11 +3,11 @@
     python tools/codebook.py --run_dir=runs/emoji --output=CODEBOOK
 
 Writes CODEBOOK/<level>.png: a tile a codeword, 16 a row, in order, each decoded
-from a map filled with that codeword, the other levels at the mean of their
-codebook's vectors. Tiles of pictures larger than 64 pixels are cut out of their
-middle, where they repeat. If the run has codes, the share of codewords in use
-and their perplexity are printed for each split, and written to
-CODEBOOK/usage.json with the counts.
+from a map filled with that codeword, the other levels at the mean of the
+vectors quantized in training. Tiles of pictures larger than 64 pixels are cut
+out of their middle, where they repeat. If the run has codes, the share of
+codewords in use and their perplexity are printed for each split, and written
+to CODEBOOK/usage.json with the counts.
 """
 
 import json
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from vqvae2_tf import command
 from vqvae2_tf import saved_models
 from vqvae2_tf.data import code_records
+from vqvae2_tf.data.files import check_writable
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.data.pictures import save_grid
 from vqvae2_tf.models import measures
@@ -93,6 +94,7 @@ def codebook():
         saved_models.find("autoencoder", FLAGS.run_dir, FLAGS.saved_model)
     )
     output = os.path.expanduser(FLAGS.output)
+    check_writable("output", output)
     for level in model.map_sizes:
         rows, titles = codeword_rows(model, level)
         path = os.path.join(output, f"{level}.png")

@@ -15,6 +15,7 @@ import os
 from absl import flags
 
 from vqvae2_tf import command
+from vqvae2_tf.data.files import check_writable
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import run_folder
 from vqvae2_tf.training.stages import Run
@@ -31,11 +32,12 @@ def extract():
         config.dataset = FLAGS.dataset
     if FLAGS.data_dir:
         config.data_dir = os.path.expanduser(FLAGS.data_dir)
+    folder = os.path.expanduser(FLAGS.output)
+    check_writable("output", folder)
     source = configuration.open_pictures(config)
     run = Run(config, make_strategy(FLAGS.strategy), source)
     autoencoder = run.finished_autoencoder()
     source.prepare()
-    folder = os.path.expanduser(FLAGS.output)
     card = run.extract_codes(autoencoder, folder)
     counts = [f"{count} ({split})" for split, count in card["splits"].items()]
     print(f"{folder}: codes of {' and '.join(counts)} pictures")

@@ -4,8 +4,8 @@
         --output=RECONSTRUCTIONS --levels=top
 
 --levels says which levels the decoder is given, as in figure 3 of VQ-VAE-2:
-top, top,middle, or all. The others are put at the mean of their codebook's
-vectors. Pictures are read, told, left out and gone on with as in
+top, top,middle, or all. The others are put at the mean of the vectors
+quantized in training. Pictures are read, told, left out and gone on with as in
 tools/encode.py.
 """
 

@@ -22,6 +22,7 @@ from vqvae2_tf import saved_models
 from vqvae2_tf.data import cards
 from vqvae2_tf.data import sample_files
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import check_writable
 
 FLAGS = flags.FLAGS
 
@@ -49,8 +50,8 @@ def chosen_labels(given, class_names):
     return list(dict.fromkeys(labels))
 
 
-def one_a_level(flag, kind, largest, level_names):
-    """Values of a flag, coarsest first: positive, at most the largest."""
+def one_a_level(flag, kind, smallest, largest, level_names):
+    """Values of a flag in a range, one a level, coarsest first."""
     given = FLAGS[flag].value or [str(largest)]
     try:
         values = [kind(text) for text in given]
@@ -59,11 +60,11 @@ def one_a_level(flag, kind, largest, level_names):
     if len(values) == 1:
         values *= len(level_names)
     if len(values) != len(level_names) or not all(
-        0 < value <= largest for value in values
+        smallest <= value <= largest for value in values
     ):
         number = "a whole number" if kind is int else "a number"
         raise UserError(
-            f"--{flag}: expected {number} above 0 and at most {largest:.9g}, "
+            f"--{flag}: expected {number} from {smallest} to {largest:.9g}, "
             f"or one for each of {', '.join(level_names)}. "
             f"Received: {','.join(given)}"
         )
@@ -77,10 +78,18 @@ def sample():
     )
     names = list(model.map_sizes)
     labels = chosen_labels(FLAGS.classes, model.class_names)
-    temperatures = one_a_level("temperature", float, 1e9, names)
-    top_ks = one_a_level("top_k", int, _ALL_CODES, names)
-    top_ps = one_a_level("top_p", float, 1.0, names)
+    temperatures = one_a_level("temperature", float, 1e-3, 100.0, names)
+    top_ks = one_a_level("top_k", int, 1, _ALL_CODES, names)
+    top_ps = one_a_level("top_p", float, 1e-6, 1.0, names)
+    num_classes = max(len(model.class_names), 1)
+    if FLAGS.count * num_classes > 2**31:
+        raise UserError(
+            f"--count: expected at most {2**31 // num_classes} for a generator "
+            f"of {num_classes} classes, as pictures are numbered by int32. "
+            f"Received: {FLAGS.count}"
+        )
     output = os.path.expanduser(FLAGS.output)
+    check_writable("output", output)
     folder = sample_files.SampleFolder(
         output, model.class_names, FLAGS.keep_codes
     )
@@ -96,7 +105,6 @@ def sample():
         },
         [os.path.join(output, name) for name in sample_files.ENTRIES],
     )
-    num_classes = max(len(model.class_names), 1)
     found = folder.found(labels, FLAGS.count)
     missing = (
         (labels[column], index)

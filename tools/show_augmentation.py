@@ -19,6 +19,7 @@ from absl import flags
 from vqvae2_tf import command
 from vqvae2_tf.data.batches import picture_examples
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import check_writable
 from vqvae2_tf.data.pictures import save_grid
 from vqvae2_tf.training import config as configuration
 
@@ -32,6 +33,8 @@ def _flag(name):
 
 def show():
     """Writes the picture that the flags ask for."""
+    output = os.path.expanduser(FLAGS.output)
+    check_writable("output", os.path.dirname(output) or ".")
     config = configuration.resolve(_flag)
     if not config.augment:
         raise UserError("--augment names no operation, so none can be shown.")
@@ -61,8 +64,8 @@ def show():
     rows = [pixels(raw.map(lambda _, e: examples.read(e)["image"]))]
     rows += [pixels(raw.map(draws(row))) for row in range(FLAGS.draws)]
     titles = ["original", *(f"draw {i + 1}" for i in range(FLAGS.draws))]
-    save_grid(FLAGS.output, rows, titles)
-    print(f"{FLAGS.output}: {across} pictures, {FLAGS.draws} draws of each")
+    save_grid(output, rows, titles)
+    print(f"{output}: {across} pictures, {FLAGS.draws} draws of each")
 
 
 if __name__ == "__main__":

@@ -133,12 +133,21 @@ def run(
                     "go on."
                 )
             if isinstance(error, tf.errors.ResourceExhaustedError):
-                sys.exit(
-                    "error: out of memory; give a smaller --batch_size and "
-                    "start again to go on."
-                )
+                sys.exit(f"error: out of memory{_smaller_batches()}.")
             raise
         finally:
             signal.signal(signal.SIGTERM, earlier)
 
     app.run(guarded, argv=arguments)
+
+
+def _smaller_batches():
+    """What the script's flags can do about a full memory."""
+    if "prior_batch_size" in flags.FLAGS:
+        return (
+            "; give a smaller --batch_size or, of a prior, --prior_batch_size, "
+            "and another --run_dir"
+        )
+    if "batch_size" in flags.FLAGS:
+        return "; give a smaller --batch_size and start again to go on"
+    return ""

@@ -11,7 +11,17 @@ from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import replacing
 
 ENDING = ".npz"
-_BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+# A damaged .npz, or another file of that name, makes NumPy raise any of these.
+_BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def save_codes(path: str, codes: dict[str, np.ndarray]) -> None:

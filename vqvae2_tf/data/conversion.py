@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from vqvae2_tf.data import cards
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import check_writable
 from vqvae2_tf.data.picture_files import list_files
 
 
@@ -55,12 +56,14 @@ def convert_folder(
         target: Folder to write (`--output`), as the source is arranged.
         batch_size: Files converted at once.
         card: Name of the file that notes the settings, in the target.
-        settings: What the files are made with, as JSON has it.
+        settings: What the files are made with, besides the source, as JSON
+            has it.
         overwrite: Remove the files that are there and do all anew.
 
     Raises:
-        UserError: If there is nothing to read, the target's files were made
-            with other settings, or, at the end, some files were left out.
+        UserError: If there is nothing to read, the target cannot be written
+            to, its files were made with other settings or of another source,
+            or, at the end, some files were left out.
     """
     source, target = (
         os.path.expanduser(folder).rstrip("/") for folder in (source, target)
@@ -78,12 +81,8 @@ def convert_folder(
             f"--input={source}: expected files in it or its subfolders that "
             f"end in {', '.join(sorted(conversion.endings))}; found none."
         )
-    targets = {
-        path: os.path.join(
-            target, os.path.splitext(path)[0] + conversion.ending
-        )
-        for path in paths
-    }
+    check_writable("output", target)
+    targets = _targets(paths, target, conversion.ending)
     if overwrite:
         # Before the card: what is left of other settings must not pass for
         # done if this is stopped.
@@ -93,20 +92,13 @@ def convert_folder(
     cards.claim(
         target,
         card,
-        settings,
+        {**settings, "input": _settled(source)},
         targets.values(),
         "give another folder, or --overwrite",
     )
-    todo, left_out = [], 0
-    takers = collections.Counter(targets.values())
-    for path in paths:
-        if takers[targets[path]] > 1:
-            _tell(path, f"would be {targets[path]}, as another file would")
-            left_out += 1
-        elif not tf.io.gfile.exists(targets[path]):
-            todo.append(path)
-    done_before = len(paths) - len(todo) - left_out
-    left_out += _convert(conversion, source, targets, todo, batch_size)
+    todo = [path for path in paths if not tf.io.gfile.exists(targets[path])]
+    done_before = len(paths) - len(todo)
+    left_out = _convert(conversion, source, targets, todo, batch_size)
     print(
         f"{target}: {len(paths) - done_before - left_out} files written, "
         f"{done_before} there before"
@@ -115,6 +107,24 @@ def convert_folder(
         raise UserError(
             f"{left_out} of {len(paths)} files were left out, as told above."
         )
+
+
+def _targets(paths, folder, ending):
+    """`{"<path>": "<what is written>"}`; a.png and a.jpg both keep theirs."""
+    stems = {path: os.path.splitext(path)[0] for path in paths}
+    # What a whole name is, as of a.png beside a.png.jpg, is taken too.
+    takers = collections.Counter([*stems.values(), *paths])
+    return {
+        path: os.path.join(
+            folder, (stem if takers[stem] == 1 else path) + ending
+        )
+        for path, stem in stems.items()
+    }
+
+
+def _settled(folder):
+    """The same folder, however it is written."""
+    return folder if "://" in folder else os.path.abspath(folder)
 
 
 def _convert(conversion, source, targets, todo, batch_size):

@@ -84,8 +84,9 @@ class Ffhq(tfds.core.GeneratorBasedBuilder):
     Reads, below the manual directory, `images1024x1024/00000/00000.png` to
     `69000/69999.png`, or `tfrecords/ffhq/ffhq-r10.tfrecords`, the finest of
     the files published for StyleGAN. Splits `train` and `validation`, by file
-    number; a record's number is its position, for the records themselves do
-    not hold any. Examples have `image` `[1024, 1024, 3]` uint8.
+    number. Records hold no number: theirs is taken to be their position, which
+    nobody has confirmed for the published file; if it was shuffled, its split
+    is as large and another. Examples have `image` `[1024, 1024, 3]` uint8.
 
     Preparing it raises `UserError` that names what is missing, and the PNG
     files that are damaged.

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -33,7 +34,11 @@ def replacing(path: str) -> Iterator[str]:
     """
     folder, name = os.path.split(path)
     tf.io.gfile.makedirs(folder or ".")
-    temporary = os.path.join(folder, f".writing-{os.getpid()}-{name}")
+    # Short, as a long name could be too long with more before it.
+    ending = os.path.splitext(name)[1]
+    temporary = os.path.join(
+        folder, f".writing-{os.getpid()}-{threading.get_ident()}{ending}"
+    )
     try:
         yield temporary
         tf.io.gfile.rename(temporary, path, overwrite=True)
@@ -49,6 +54,33 @@ def write_text(path: str, text: str) -> None:
         tf.io.gfile.GFile(temporary, "w") as file,
     ):
         file.write(text)
+
+
+def check_writable(flag: str, folder: str) -> None:
+    """Checks that files can be written into a folder, there or not.
+
+    Args:
+        flag: That names the folder.
+        folder: Its path.
+
+    Raises:
+        UserError: If nothing can be written there.
+    """
+    is_new = not tf.io.gfile.exists(folder)
+    probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
+    try:
+        tf.io.gfile.makedirs(folder)
+        with tf.io.gfile.GFile(probe, "w") as file:
+            file.write("")
+        tf.io.gfile.remove(probe)
+        if is_new and os.path.isdir(folder):
+            os.rmdir(folder)
+    except tf.errors.OpError as error:
+        if is_disk_full(error):
+            raise
+        raise UserError(
+            f"--{flag}={folder} cannot be written to: {error.message}"
+        ) from error
 
 
 def remove(path: str) -> None:

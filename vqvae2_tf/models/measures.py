@@ -4,8 +4,11 @@ import numpy as np
 
 
 def psnr(mse: float) -> float:
-    """Peak signal-to-noise ratio in dB of an MSE on the [0, 1] pixel scale."""
-    return float(-10.0 * np.log10(mse))
+    """Peak signal-to-noise ratio in dB of an MSE on the [0, 1] pixel scale.
+
+    At most 120 dB, so that it is finite.
+    """
+    return float(-10.0 * np.log10(max(mse, 1e-12)))
 
 
 def codebook_usage(counts: np.ndarray) -> float:

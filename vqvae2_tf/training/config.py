@@ -368,9 +368,16 @@ def _check_priors(config):
                     f"--{flag}: expected an odd number for {name}. Received: "
                     f"{getattr(config, flag)[level]}"
                 )
+        every = config.prior_attention_every[level]
+        if every > config.prior_layers[level]:
+            raise UserError(
+                f"--prior_attention_every: expected at most --prior_layers "
+                f"({config.prior_layers[level]}) for {name}, or 0 for no "
+                f"attention. Received: {every}"
+            )
         heads = config.prior_heads[level]
         width = config.prior_hidden_units[level]
-        if config.prior_attention_every[level] and width % heads:
+        if every and width % heads:
             raise UserError(
                 f"--prior_heads: expected a divisor of --prior_hidden_units "
                 f"({width}) for {name}. Received: {heads}"

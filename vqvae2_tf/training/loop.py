@@ -83,7 +83,7 @@ def fit(
 
     Returns:
         dict of the held-out metrics, at the end, of the averaged weights,
-        which the model then has.
+        which the model then has; and `raw_<selection_metric>`, of the others.
 
     Raises:
         TrainingDivergedError: If the loss becomes infinite or not a number.
@@ -142,8 +142,9 @@ def fit(
             if not np.isfinite(loss):
                 raise TrainingDivergedError(
                     f"{title}: the loss is {loss} at step {step}; the last "
-                    f"good state is in {manager.directory}. Try a smaller "
-                    "learning rate."
+                    f"good state is in {manager.directory}. Give a smaller "
+                    "--learning_rate (of a prior --prior_learning_rate), and "
+                    "another --run_dir."
                 )
             metrics = model.metrics_from_statistics(_to_numpy(statistics))
             rate = float(tf.convert_to_tensor(optimizer.learning_rate))
@@ -161,8 +162,11 @@ def fit(
                     f"{title}: stopped after {step} of {plan.steps} steps; "
                     "start again to go on."
                 )
+    # Averages should do no worse; whoever doubts it finds both.
+    name = f"raw_{model.selection_metric}"
+    raw = validate.evaluate()[model.selection_metric]
     polyak.assign_to_model()
-    return held_out or validate.evaluate()
+    return {**(held_out or validate.evaluate()), name: raw}
 
 
 def _is_stop(step, plan):

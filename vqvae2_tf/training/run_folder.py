@@ -8,7 +8,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import is_disk_full
+from vqvae2_tf.data.files import check_writable
 from vqvae2_tf.data.files import remove
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.training.config import printable
@@ -80,21 +80,7 @@ def check(config: types.SimpleNamespace) -> None:
             f"--run_dir={folder} is neither an empty folder nor one "
             f"of an earlier run (it has no {CONFIG_FILE})."
         )
-    is_new = not tf.io.gfile.exists(folder)
-    probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
-    try:
-        tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(probe, "w") as file:
-            file.write("")
-        tf.io.gfile.remove(probe)
-        if is_new and os.path.isdir(folder):
-            os.rmdir(folder)
-    except tf.errors.OpError as error:
-        if is_disk_full(error):
-            raise
-        raise UserError(
-            f"--run_dir={folder} cannot be written to: {error.message}"
-        ) from error
+    check_writable("run_dir", folder)
 
 
 def claim(
@@ -155,6 +141,6 @@ def _check_same(config, earlier):
     if differing:
         raise UserError(
             f"--run_dir={config.run_dir} was made with other flags: "
-            f"{', '.join(differing)}. Give another --run_dir, or --overwrite "
-            "to start afresh."
+            f"{', '.join(differing)}. Give them as they were, or another "
+            "--run_dir, or --overwrite to start afresh."
         )

@@ -26,7 +26,6 @@ from vqvae2_tf.training.extraction import extract_codes
 from vqvae2_tf.training.loop import Evaluation
 from vqvae2_tf.training.loop import Plan
 from vqvae2_tf.training.loop import fit
-from vqvae2_tf.training.precision import choose_precision
 from vqvae2_tf.training.precision import dtype_policy
 
 MODEL_FILE = "model.keras"
@@ -35,6 +34,7 @@ RESULT_FILE = "result.json"
 # Of whose codes a prior is.
 ORIGIN_FILE = "origin.json"
 _GRID_PICTURES = 16
+_SAMPLE_ROWS = 16
 
 
 def run_entries(levels: list[str]) -> list[str]:
@@ -58,7 +58,7 @@ class Run:
     """One run: a configuration, its folder, and its data.
 
     Args:
-        config: From `config.resolve`.
+        config: From `config.resolve`, its precision chosen.
         strategy: `tf.distribute.Strategy`.
         source: `PictureSource`, prepared; None for priors alone.
     """
@@ -68,8 +68,7 @@ class Run:
         self.strategy = strategy
         self._source = source
         self._checked = {}
-        self._precision, self._reason = choose_precision(config.precision)
-        self._dtype = dtype_policy(self._precision)
+        self._dtype = dtype_policy(config.precision)
 
     def check(self) -> None:
         """Checks what can be told before any work starts.
@@ -79,22 +78,27 @@ class Run:
                 stage needs is not there yet.
         """
         config = self.config
-        replicas = self.strategy.num_replicas_in_sync
-        sizes = {
-            "batch_size": [config.batch_size],
-            "prior_batch_size": config.prior_batch_size,
-        }
-        for flag, values in sizes.items():
-            for value in values:
-                if value % replicas:
-                    raise UserError(
-                        f"--{flag}: expected a multiple of the {replicas} "
-                        f"replicas. Received: {value}"
-                    )
+        if config.stage != "prior":
+            self._check_batch_sizes("batch_size", [config.batch_size])
+        if config.stage == "all":
+            self._check_batch_sizes("prior_batch_size", config.prior_batch_size)
         if config.stage == "codes":
             self._finished_autoencoder_path()
         if config.stage == "prior":
+            level = config.level_names.index(config.level)
+            self._check_batch_sizes(
+                "prior_batch_size", [config.prior_batch_size[level]]
+            )
             self._code_splits(*self._codes())
+
+    def _check_batch_sizes(self, flag, sizes):
+        replicas = self.strategy.num_replicas_in_sync
+        for size in sizes:
+            if size % replicas:
+                raise UserError(
+                    f"--{flag}: expected a multiple of the {replicas} "
+                    f"replicas. Received: {size}"
+                )
 
     def _codes(self, codes_dir=None):
         """Folder and card of the codes that are there."""
@@ -143,7 +147,6 @@ class Run:
             UserError: If what the stage needs is not there yet.
         """
         stage, names = self.config.stage, self.config.level_names
-        print(f"precision: {self._precision}, {self._reason}", flush=True)
         if stage == "prior":
             self.train_prior(names.index(self.config.level), *self._codes())
             return
@@ -164,8 +167,8 @@ class Run:
         ]
         self.write_metrics()
         class_names = self._class_names(card)
-        self.write_samples(autoencoder, priors, class_names)
         self._export_generator(autoencoder, priors, class_names)
+        self.write_samples(autoencoder, priors, class_names)
 
     def _class_names(self, card):
         return card["class_names"] if self.config.class_conditional else []
@@ -312,7 +315,12 @@ class Run:
         config = self.config
         splits = self._code_splits(folder, card)
         name = f"prior_{config.level_names[level]}"
-        self._claim_prior(name, card)
+        self._claim_prior(
+            name,
+            card,
+            f"give other --codes_dir, or remove {self.path(name)} to train it "
+            "anew",
+        )
         plan = Plan(
             steps=config.prior_steps[level],
             batch_size=config.prior_batch_size[level],
@@ -334,7 +342,7 @@ class Run:
             ["saved_models/generator"],
         )
 
-    def _claim_prior(self, name, card):
+    def _claim_prior(self, name, card, advice):
         """Notes whose codes a prior is of; refuses another autoencoder's."""
         cards.claim(
             self.path(name),
@@ -344,7 +352,7 @@ class Run:
                 "classes": self._class_names(card),
             },
             [self.path(name, MODEL_FILE), self.path(name, "checkpoints")],
-            f"remove {self.path(name)} to train it anew",
+            advice,
         )
 
     def evaluate_priors(
@@ -367,12 +375,18 @@ class Run:
         config = self.config
         folder, card = self._codes(codes_dir)
         splits = self._code_splits(folder, card)
+        self._check_batch_sizes("prior_batch_size", config.prior_batch_size)
         results = {}
         for level, name in enumerate(config.level_names):
             path = self.path(f"prior_{name}", MODEL_FILE)
             if not tf.io.gfile.exists(path):
                 continue
-            self._claim_prior(f"prior_{name}", card)
+            self._claim_prior(
+                f"prior_{name}",
+                card,
+                f"the codes of {folder} are not what it was trained on; give "
+                "other --codes_dir",
+            )
             with self.strategy.scope():
                 model = keras.saving.load_model(path)
             results[name] = {
@@ -421,13 +435,13 @@ class Run:
         priors: list[PixelSNAIL],
         class_names: list[str],
     ) -> None:
-        """Writes samples.png, one row a class."""
+        """Writes samples.png, a row for each of the first 16 classes."""
         path = self.path("samples.png")
         if tf.io.gfile.exists(path):
             return
         config = self.config
         per_row = config.samples_per_class
-        titles = class_names or None
+        titles = class_names[:_SAMPLE_ROWS] or None
         num_rows = len(titles) if titles else 4
 
         def draw(batch):
