@@ -135,8 +135,8 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless shuffled batches; batch s is a function of (seed, s).
 
-    Each epoch is shuffled anew. Examples run on over the epochs' borders, so
-    that all batches are full.
+    Each epoch is shuffled anew, in a window of `examples.shuffled`. Examples
+    run on over the epochs' borders, so that all batches are full.
 
     Args:
         examples: `Examples`.
