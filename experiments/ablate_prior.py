@@ -129,6 +129,13 @@ def ablate():
             "--stage=prior is all that an ablation does, and --dry_run none "
             f"of it. Received: --stage={base.stage} --dry_run={base.dry_run}"
         )
+    if tf.io.gfile.exists(os.path.join(base.run_dir, run_folder.CONFIG_FILE)):
+        raise UserError(
+            f"--run_dir={base.run_dir} is the folder of a run; give another "
+            "for the ablation, and its codes by --codes_dir."
+        )
+    if not base.codes_dir:
+        raise UserError("--codes_dir must be given: the codes to train on.")
     level = base.level_names.index(base.level)
     strategy = make_strategy(base.strategy)
     base.precision, _ = choose_precision(base.precision)

@@ -141,6 +141,10 @@ def test_priors_of_all_levels_and_the_decoder_are_timed(benchmark):
         (["prior", "--batch_sizes=1"], "--batch_sizes.*expected 2"),
         (["sampling", "--batch_sizes=one"], "--batch_sizes.*one"),
         (["sampling", "--layers=1,2,3"], "--layers.*3 for 2"),
+        (["prior", "--hidden_units=0"], "--hidden_units.*at least 1"),
+        (["stage1", "--batch_sizes=0"], "--batch_sizes.*at least 1"),
+        (["stage1", "--against=no-such-program"], "--against=no-such-program"),
+        (["stage1", "--against=echo"], "--against=echo: expected JSON"),
     ],
 )
 def test_bad_arguments_are_told(benchmark, arguments, words):

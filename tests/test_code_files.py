@@ -1,5 +1,7 @@
 """Codes of one picture on disk."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,18 @@ def test_any_damage_is_told_or_harmless(tmp_path):
         except UserError:
             told += 1
     assert told > 150
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999,)", f"({'9' * 30},)", "(2"])
+def test_headers_of_nonsense_are_told(tmp_path, shape):
+    path = tmp_path / "a.npz"
+    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.ljust(117).encode() + b"\n"
+    size = len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("top.npy", b"\x93NUMPY\x01\x00" + size + header)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_codes(str(path), SIZES, 6)
 
 
 def test_a_single_array_is_no_picture(tmp_path):

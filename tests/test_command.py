@@ -11,9 +11,19 @@ from vqvae2_tf import command
 def define():
     """Defines flags for a test."""
     before = set(flags.FLAGS)
-    yield lambda name: flags.DEFINE_integer(name, 1, "Of a test.")
+
+    def define_flag(name, kind=flags.DEFINE_integer, default=1):
+        kind(name, default, "Of a test.")
+
+    yield define_flag
     for flag in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, flag)
+
+
+def test_an_empty_path_is_told(define):
+    define("output", flags.DEFINE_string, None)
+    with pytest.raises(SystemExit, match="--output: expected a value"):
+        command.run(lambda: None, ["script.py", "--output="])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import errno
 import pytest
 import tensorflow as tf
 
+from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.files import replacing
 from vqvae2_tf.data.files import write_text
@@ -37,3 +38,12 @@ def test_a_full_disk_is_recognised_behind_other_errors():
     assert is_disk_full(wrapped)
     assert is_disk_full(by_words)
     assert not is_disk_full(OSError(errno.ENOENT, "No such file"))
+
+
+def test_a_folder_in_a_files_place_is_told(tmp_path):
+    (tmp_path / "a.txt").mkdir()
+    (tmp_path / "b").write_text("a file")
+    for path in (tmp_path / "a.txt", tmp_path / "b" / "c.txt"):
+        with pytest.raises(UserError, match=f"{path} cannot be written"):
+            write_text(str(path), "text")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "b"}

@@ -1,9 +1,11 @@
 """The folder of a sample without classes; test_tools has one with classes."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.test_case import normal
+from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.sample_files import CODES
 from vqvae2_tf.data.sample_files import PICTURES
 from vqvae2_tf.data.sample_files import SampleFolder
@@ -35,3 +37,14 @@ def test_pictures_without_their_codes_are_not_found(tmp_path):
     folder.write(10, 0, {"top": np.zeros((1, 1), "int32")}, image)
     assert folder.found([3, 10], 1).tolist() == [[False, True]]
     assert (tmp_path / CODES / "10_x" / "000000.npz").exists()
+
+
+def test_only_whole_numbers_of_six_digits_are_pictures(tmp_path):
+    folder = SampleFolder(str(tmp_path), [], keep_codes=False)
+    (tmp_path / "pictures").mkdir()
+    for name in ("1.png", "000002", "000000.png", "000004.pngs"):
+        (tmp_path / "pictures" / name).write_bytes(b"")
+    found = folder.found([0], 6)
+    assert np.flatnonzero(found[:, 0]).tolist() == [0]
+    with pytest.raises(UserError, match="000000.png.*remove it"):
+        folder.write_grid([0], 1)

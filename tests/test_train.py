@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests import test_case
 from vqvae2_tf import command
+from vqvae2_tf import saved_models
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training import config as configuration
@@ -441,6 +442,36 @@ def test_priors_of_another_autoencoders_codes_are_refused(small_run, tmp_path):
     assert "remove" not in result.stderr
     result = run_train(small_run, run_dir)
     assert_one_sentence(result, card["fingerprint"], "another", "codes.json")
+
+
+@pytest.mark.parametrize("name", ["model.keras", "result.json"])
+def test_damaged_files_of_a_run_are_named(small_run, tmp_path, name):
+    shutil.copytree(small_run / "run", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    (tmp_path / "run" / "autoencoder" / name).write_text("{")
+    result = run_train(small_run, f"--run_dir={tmp_path / 'run'}")
+    assert_one_sentence(result, f"autoencoder/{name}", "remove")
+
+
+def test_a_damaged_checkpoint_is_named(small_run, tmp_path):
+    shutil.copytree(small_run / "run", tmp_path / "run")
+    prior = tmp_path / "run" / "prior_top"
+    (prior / "model.keras").unlink()
+    for path in (prior / "checkpoints").glob("*.data*"):
+        path.write_bytes(path.read_bytes()[:100])
+    result = run_train(small_run, f"--run_dir={tmp_path / 'run'}")
+    assert_one_sentence(result, "prior_top/checkpoints", "remove")
+
+
+def test_a_damaged_saved_model_is_named(small_run, tmp_path):
+    for name in ("autoencoder", "generator"):
+        saved = tmp_path / name
+        shutil.copytree(small_run / "run" / "saved_models" / name, saved)
+        for path in (saved / "variables").iterdir():
+            path.unlink()
+        kind = getattr(saved_models, name.capitalize())
+        with pytest.raises(UserError, match=f"{name} cannot be loaded"):
+            kind(str(saved))
 
 
 def test_a_run_folder_of_other_flags_is_refused(small_run):

@@ -132,7 +132,7 @@ def _given_priors():
     sizes = _integers("map_sizes")
     columns = [sizes]
     for name in ("hidden_units", "layers", "attention_every"):
-        column = _integers(name)
+        column = _integers(name, lowest=name != "attention_every")
         if len(column) not in (1, len(sizes)):
             sys.exit(
                 f"error: --{name}: expected one number, or one for each of "
@@ -164,13 +164,26 @@ def _with_batches(networks, default):
     return zip(networks, batches, strict=True)
 
 
-def _integers(name):
+def _integers(name, lowest=1):
     texts = flags.FLAGS[name].value or []
-    if all(text.isdecimal() for text in texts):
+    if all(text.isdecimal() and int(text) >= lowest for text in texts):
         return [int(text) for text in texts]
     sys.exit(
-        f"error: --{name}: expected whole numbers. Received: {','.join(texts)}"
+        f"error: --{name}: expected whole numbers, at least {int(lowest)}. "
+        f"Received: {','.join(texts)}"
     )
+
+
+def _rows_of(command):
+    """Rows that the program to compare with prints."""
+    told = f"error: --against={command}: "
+    try:
+        output = subprocess.check_output(shlex.split(command))
+        return json.loads(output)["rows"]
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"{told}{error}")
+    except (ValueError, KeyError, TypeError):
+        sys.exit(f"{told}expected JSON with rows on its standard output.")
 
 
 JOBS = {
@@ -185,6 +198,7 @@ def main(arguments):
         sys.exit(f"usage: python tools/benchmark.py {'|'.join(JOBS)} [flags]")
     if flags.FLAGS.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
+    measure = JOBS[arguments[1]]
     report = {
         "job": arguments[1],
         "date": time.strftime("%Y-%m-%d"),
@@ -194,14 +208,13 @@ def main(arguments):
         "devices": _devices(),
     }
     if not flags.FLAGS.against:
-        report["rows"] = JOBS[arguments[1]]()
+        report["rows"] = measure()
     else:
-        command = shlex.split(flags.FLAGS.against)
         rounds = []
         for _ in range(flags.FLAGS.rounds):
-            ours = JOBS[arguments[1]]()
-            theirs = json.loads(subprocess.check_output(command))["rows"]
-            rounds.append((ours, theirs))
+            # First the other, whose command may be wrong.
+            theirs = _rows_of(flags.FLAGS.against)
+            rounds.append((measure(), theirs))
         report["rows"] = _medians([ours for ours, _ in rounds])
         report["peer_rows"] = _medians([theirs for _, theirs in rounds])
         report["times_as_fast"] = [

@@ -8,6 +8,7 @@ the train split as they are evaluated, and below each of them random draws.
 """
 
 import os
+import sys
 
 # Before TensorFlow is imported, which comes before `command` here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,6 +25,9 @@ from vqvae2_tf.data.pictures import save_grid
 from vqvae2_tf.training import config as configuration
 
 FLAGS = flags.FLAGS
+EXPERIMENTS = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "experiments"
+)
 
 
 def _flag(name):
@@ -73,4 +77,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("output", None, "PNG to write.", required=True)
     flags.DEFINE_integer("pictures", 8, "Pictures in a row.", lower_bound=1)
     flags.DEFINE_integer("draws", 4, "Draws of each.", lower_bound=1)
-    command.run(show)
+    command.run(show, command.with_flagfiles(sys.argv, EXPERIMENTS))

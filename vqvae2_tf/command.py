@@ -21,6 +21,18 @@ from absl import logging
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import is_disk_full
 
+# Flags of files and folders: an empty one, as of an unset variable, would be
+# the working directory.
+_PATHS = (
+    "run_dir",
+    "saved_model",
+    "input",
+    "output",
+    "dataset",
+    "data_dir",
+    "codes_dir",
+)
+
 
 def define_model_flags() -> None:
     """Defines `--run_dir` and `--saved_model`; one of them must be given."""
@@ -118,6 +130,11 @@ def run(
                 f"error: expected {expected}, such as --flag=value or "
                 f"--noflag. Received: {' '.join(given) or 'none of them'}"
             )
+        for name in _PATHS:
+            if name in flags.FLAGS and flags.FLAGS[name].value == "":
+                sys.exit(
+                    f"error: --{name}: expected a value. Received nothing."
+                )
         # Both signals end a script the same way, with what it does cleaned up.
         earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:

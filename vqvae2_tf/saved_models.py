@@ -45,7 +45,12 @@ class _Loaded:
     _ENDPOINTS = ()
 
     def __init__(self, path):
-        self._model = tf.saved_model.load(path)
+        try:
+            self._model = tf.saved_model.load(path)
+            fingerprint = tf.saved_model.experimental.read_fingerprint(path)
+        except Exception as error:  # Of any kind, as the damage is.
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} cannot be loaded: {reason}") from error
         missing = [n for n in self._ENDPOINTS if not hasattr(self._model, n)]
         if missing:
             raise UserError(
@@ -57,7 +62,6 @@ class _Loaded:
             spec.name: tuple(spec.shape[1:])
             for spec in _arguments(self._model.decode)
         }
-        fingerprint = tf.saved_model.experimental.read_fingerprint(path)
         self.fingerprint = f"{fingerprint.checkpoint_hash:016x}"
 
     def decode(self, codes: dict[str, np.ndarray]) -> np.ndarray:
@@ -85,7 +89,7 @@ class Autoencoder(_Loaded):
         codebooks: `{"<level>": [K, D] float32}`, coarsest first.
 
     Raises:
-        UserError: If it is another SavedModel.
+        UserError: If it is another SavedModel, or damaged.
     """
 
     _ENDPOINTS = ("encode", "decode", "codebooks")
@@ -121,7 +125,7 @@ class Generator(_Loaded):
         class_names: Names of the classes; empty without classes.
 
     Raises:
-        UserError: If it is another SavedModel.
+        UserError: If it is another SavedModel, or damaged.
     """
 
     _ENDPOINTS = ("sample_codes", "decode", "class_names")

@@ -31,20 +31,36 @@ def replacing(path: str) -> Iterator[str]:
     Yields:
         The temporary path, in the same folder and with the same ending. If the
         block fails the temporary file is removed and `path` is as it was.
+
+    Raises:
+        UserError: If a folder is in its place, or a file in that of its folder.
     """
     folder, name = os.path.split(path)
-    tf.io.gfile.makedirs(folder or ".")
     # Short, as a long name could be too long with more before it.
     ending = os.path.splitext(name)[1]
     temporary = os.path.join(
         folder, f".writing-{os.getpid()}-{threading.get_ident()}{ending}"
     )
     try:
+        with _told(path):
+            tf.io.gfile.makedirs(folder or ".")
         yield temporary
-        tf.io.gfile.rename(temporary, path, overwrite=True)
+        with _told(path):
+            tf.io.gfile.rename(temporary, path, overwrite=True)
     finally:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
+
+
+@contextlib.contextmanager
+def _told(path):
+    """Makes a `UserError` of what keeps a file from being there."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if is_disk_full(error):
+            raise
+        raise UserError(f"{path} cannot be written: {error.message}") from error
 
 
 def write_text(path: str, text: str) -> None:

@@ -42,7 +42,9 @@ class FolderConfig(tfds.core.BuilderConfig):
     """
 
     def __init__(self, folder, image_size, channels, validation_share):
-        folder = os.path.expanduser(folder.rstrip("/"))
+        if not folder:
+            raise UserError("--dataset=folder: names no folder.")
+        folder = os.path.expanduser(folder.rstrip("/") or "/")
         if not tf.io.gfile.isdir(folder):
             raise UserError(
                 f"--dataset=folder:{folder}: there is no such folder."

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from vqvae2_tf.data import code_files
+from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.pictures import load_picture
 from vqvae2_tf.data.pictures import save_grid
 from vqvae2_tf.data.pictures import save_picture
@@ -77,9 +78,9 @@ class SampleFolder:
                 folder = os.path.dirname(self.path(part, label, 0, ending))
                 if tf.io.gfile.exists(folder):
                     for name in tf.io.gfile.listdir(folder):
-                        stem = name.removesuffix(ending)
-                        if stem.isdecimal() and int(stem) < count:
-                            listed[int(stem)] = True
+                        number = re.fullmatch(r"(\d{6})" + ending, name)
+                        if number and int(number[1]) < count:
+                            listed[int(number[1])] = True
                 found[:, column] &= listed
         return found
 
@@ -103,6 +104,15 @@ class SampleFolder:
                 self.path(CODES, label, index, code_files.ENDING), codes
             )
         save_picture(self.path(PICTURES, label, index, ".png"), image)
+
+    def _load(self, label, index):
+        path = self.path(PICTURES, label, index, ".png")
+        try:
+            return load_picture(path)
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"{path} cannot be read; remove it to have it drawn again."
+            ) from error
 
     def write_grid(self, labels: Sequence[int], count: int) -> str:
         """Writes a PNG of the first pictures on disk.
@@ -129,9 +139,7 @@ class SampleFolder:
                 (0, index)
                 for index in range(min(count, _GRID_ROWS * _GRID_COLUMNS))
             ]
-        images = [
-            load_picture(self.path(PICTURES, *which, ".png")) for which in shown
-        ]
+        images = [self._load(*which) for which in shown]
         across = min(count, _GRID_COLUMNS)
         rows = [
             np.stack(images[start : start + across])

@@ -33,7 +33,7 @@ _NUMBERS = [
         0.9,
         "Share held out if the data set has no split for that.",
     ),
-    ("steps_per_loop", 100, 1, None, "Steps in one compiled call."),
+    ("steps_per_loop", 20, 1, None, "Steps in one compiled call."),
     (
         "validate_every",
         1000,

@@ -107,9 +107,15 @@ def fit(
     if manager.latest_checkpoint:
         # Inside the scope, else replicas keep their first values.
         with strategy.scope():
-            checkpoint.restore(
-                manager.latest_checkpoint
-            ).assert_existing_objects_matched()
+            try:
+                checkpoint.restore(
+                    manager.latest_checkpoint
+                ).assert_existing_objects_matched()
+            except (tf.errors.OpError, IndexError) as error:
+                raise UserError(
+                    f"{manager.latest_checkpoint} is damaged; remove "
+                    f"{manager.directory} to train {title} from the start."
+                ) from error
     step = int(optimizer.iterations.numpy())
 
     batches = iter(
@@ -141,10 +147,9 @@ def fit(
             loss = float(loss) / count
             if not np.isfinite(loss):
                 raise TrainingDivergedError(
-                    f"{title}: the loss is {loss} at step {step}; the last "
-                    f"good state is in {manager.directory}. Give a smaller "
-                    "--learning_rate (of a prior --prior_learning_rate), and "
-                    "another --run_dir."
+                    f"{title}: the loss is {loss} at step {step}. Give a "
+                    "smaller --learning_rate (of a prior "
+                    "--prior_learning_rate), and another --run_dir."
                 )
             metrics = model.metrics_from_statistics(_to_numpy(statistics))
             rate = float(tf.convert_to_tensor(optimizer.learning_rate))

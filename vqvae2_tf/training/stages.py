@@ -202,7 +202,7 @@ class Run:
         """
         path = self._finished_autoencoder_path()
         with self.strategy.scope():
-            return keras.saving.load_model(path)
+            return _load_model(path)
 
     def _finished_autoencoder_path(self):
         path = self.path("autoencoder", MODEL_FILE)
@@ -223,7 +223,7 @@ class Run:
         if tf.io.gfile.exists(model_path):
             print(f"{name}: finished before, {model_path}", flush=True)
             with self.strategy.scope():
-                return keras.saving.load_model(model_path)
+                return _load_model(model_path)
         for entry in (*results, "samples.png", METRICS_FILE):
             remove(self.path(entry))
         # The same first weights whatever ran before in this process.
@@ -388,7 +388,7 @@ class Run:
                 "other --codes_dir",
             )
             with self.strategy.scope():
-                model = keras.saving.load_model(path)
+                model = _load_model(path)
             results[name] = {
                 f"{split}_{metric}": value
                 for split, examples in splits.items()
@@ -427,7 +427,13 @@ class Run:
                 "it is to be copied."
             )
         with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
+            try:
+                return json.load(file)
+            except ValueError as error:
+                raise UserError(
+                    f"{path} is damaged; remove {MODEL_FILE} beside it to "
+                    "write both anew."
+                ) from error
 
     def write_samples(
         self,
@@ -475,6 +481,17 @@ class Run:
         path = self.path("saved_models", "generator")
         if not tf.io.gfile.exists(path):
             export.export_generator(autoencoder, priors, path, class_names)
+
+
+def _load_model(path):
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # Of any kind, as the damage is.
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} cannot be loaded; remove it to go on from the last "
+            f"checkpoint. {reason}"
+        ) from error
 
 
 def _json(values):
