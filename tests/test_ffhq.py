@@ -147,6 +147,28 @@ def test_missing_files_are_named(tmp_path):
     assert prepare(tmp_path).num_examples("validation") == 2
 
 
+def test_what_a_sentence_does_not_hold_is_logged(tmp_path, monkeypatch):
+    logged = []
+
+    def log(text, *words):
+        logged.append(text % words)
+
+    monkeypatch.setattr(ffhq.logging, "warning", log)
+    folder = manual_dir(tmp_path) / "images1024x1024"
+    for parent, numbers in (("00000", range(7, 1000)), ("01000", [1003])):
+        (folder / parent).mkdir(parents=True)
+        for number in numbers:
+            (folder / parent / f"{number:05d}.png").touch()
+    monkeypatch.setattr(ffhq, "NUM_PICTURES", 3000)
+    with pytest.raises(UserError, match=r"00004.png and 2001 more;"):
+        ffhq.find_pictures(str(manual_dir(tmp_path)))
+    (text,) = logged
+    lines = text.splitlines()
+    assert lines[:3] == ["missing:", "00000/00000.png", "00000/00001.png"]
+    assert lines[7:9] == ["00000/00006.png", "01000/01000.png"]
+    assert lines[-2:] == ["01000/01999.png", "02000/*"]
+
+
 def test_all_damaged_files_are_named_at_once(tmp_path):
     write_png_files(manual_dir(tmp_path))
     folder = manual_dir(tmp_path) / "images1024x1024/00000"

@@ -8,6 +8,7 @@ from concurrent import futures
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 from tqdm import tqdm
 
 from vqvae2_tf.data.files import UserError
@@ -50,6 +51,7 @@ def find_pictures(manual_dir: str) -> str:
             f"{length:,}; get it again from {HOMEPAGE}."
         )
     if len(missing) < NUM_PICTURES:
+        _log_all("missing", missing)
         raise UserError(
             f"--dataset=ffhq: {folder} lacks {some_of(missing)}; get what is "
             f"missing from {HOMEPAGE}."
@@ -63,6 +65,19 @@ def find_pictures(manual_dir: str) -> str:
 
 def _file_name(number):
     return f"{number // 1000 * 1000:05d}/{number:05d}.png"
+
+
+def _log_all(what, names):
+    """Logs all of many names, which no sentence holds; whole folders as one."""
+    if len(names) <= 5:
+        return
+    folders = {}
+    for name in names:
+        folders.setdefault(os.path.dirname(name), []).append(name)
+    lines = []
+    for folder, own in sorted(folders.items()):
+        lines += [f"{folder}/*"] if len(own) == 1000 else own
+    logging.warning("%s:\n%s", what, "\n".join(lines))
 
 
 def _missing_files(folder):
@@ -155,6 +170,7 @@ def _check_files(folder):
             if not sound
         ]
     if damaged:
+        _log_all("damaged", damaged)
         raise UserError(
             f"--dataset=ffhq: expected PNG files of {SIZE}x{SIZE} pixels in "
             f"{folder}; get {some_of(damaged)} again from {HOMEPAGE}."
