@@ -53,14 +53,14 @@ def replacing(path: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _told(path):
-    """Makes a `UserError` of what keeps a file from being there."""
+def _told(what):
+    """Makes a `UserError` of what keeps something from being written."""
     try:
         yield
     except tf.errors.OpError as error:
         if is_disk_full(error):
             raise
-        raise UserError(f"{path} cannot be written: {error.message}") from error
+        raise UserError(f"{what} cannot be written: {error.message}") from error
 
 
 def write_text(path: str, text: str) -> None:
@@ -84,19 +84,13 @@ def check_writable(flag: str, folder: str) -> None:
     """
     is_new = not tf.io.gfile.exists(folder)
     probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
-    try:
+    with _told(f"--{flag}={folder}"):
         tf.io.gfile.makedirs(folder)
         with tf.io.gfile.GFile(probe, "w") as file:
             file.write("")
         tf.io.gfile.remove(probe)
         if is_new and os.path.isdir(folder):
             os.rmdir(folder)
-    except tf.errors.OpError as error:
-        if is_disk_full(error):
-            raise
-        raise UserError(
-            f"--{flag}={folder} cannot be written to: {error.message}"
-        ) from error
 
 
 def remove(path: str) -> None:

@@ -61,7 +61,7 @@ class FolderConfig(tfds.core.BuilderConfig):
                 f"found {len(self.paths)}."
             )
         subfolders = _subfolders(self.paths)
-        self.has_splits = len(subfolders) == 2 and any(
+        self.has_splits = any(
             subfolders == {"train", name} for name in HELD_OUT_FOLDERS
         )
         subfolders = _subfolders(self._within_split(p) for p in self.paths)

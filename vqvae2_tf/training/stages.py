@@ -15,6 +15,7 @@ from vqvae2_tf.data import pictures
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import picture_examples
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.files import remove
 from vqvae2_tf.data.files import replacing
 from vqvae2_tf.data.files import write_text
@@ -487,6 +488,10 @@ def _load_model(path):
     try:
         return keras.saving.load_model(path)
     except Exception as error:  # Of any kind, as the damage is.
+        if is_disk_full(error) or isinstance(
+            error, (MemoryError, tf.errors.ResourceExhaustedError)
+        ):
+            raise  # Then the file may be sound.
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path} cannot be loaded; remove it to go on from the last "
