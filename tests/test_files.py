@@ -1,11 +1,14 @@
 """Files are whole or not there."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
 
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import held
 from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.files import replacing
 from vqvae2_tf.data.files import write_text
@@ -25,6 +28,29 @@ def test_a_failed_write_keeps_what_was_there(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_held_folder_is_refused_until_its_process_ends(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    script = (
+        "import sys, time; from vqvae2_tf.data.files import held\n"
+        f"with held({str(folder)!r}): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            with (
+                pytest.raises(UserError, match=str(folder)),
+                held(str(folder)),
+            ):
+                pass
+        finally:
+            process.kill()
+    with held(str(folder)):
+        pass
+    assert not list(folder.iterdir())
 
 
 def test_a_full_disk_is_recognised_behind_other_errors():

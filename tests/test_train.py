@@ -21,6 +21,7 @@ from tests import test_case
 from vqvae2_tf import command
 from vqvae2_tf import saved_models
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import held
 from vqvae2_tf.models import VQVAE2
 from vqvae2_tf.training import config as configuration
 from vqvae2_tf.training import networks
@@ -520,6 +521,20 @@ def test_a_folder_that_is_no_run_is_not_overwritten(small_run):
     result = run_train(small_run, "--run_dir=mine", "--overwrite")
     assert_one_sentence(result, "--run_dir=mine")
     assert (small_run / "mine" / "thesis.txt").exists()
+
+
+def test_what_another_process_trains_is_left_to_it(small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run / "run", run)
+    (run / "prior_bottom" / "model.keras").unlink()
+    before = contents(run)
+    with held(str(run / "prior_bottom")):
+        for arguments in ([], ["--temperature=0.5"], ["--overwrite"]):
+            result = run_train(small_run, f"--run_dir={run}", *arguments)
+            assert_one_sentence(result, str(run / "prior_bottom"), "process")
+            assert contents(run) == before
+    result = run_train(small_run, f"--run_dir={run}")
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_overwriting_waits_for_the_checks_and_spares_other_files(

@@ -9,6 +9,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
+
 
 class UserError(ValueError):
     """A mistake of the user's, told in one sentence without a stack trace."""
@@ -61,6 +66,40 @@ def _told(what):
         if is_disk_full(error):
             raise
         raise UserError(f"{what} cannot be written: {error.message}") from error
+
+
+@contextlib.contextmanager
+def held(folder: str) -> Iterator[None]:
+    """Keeps a folder to this process, until the block or the process ends.
+
+    Only on local file systems: not in clouds, not on most network file systems,
+    and not on Windows.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        UserError: If another process holds it.
+    """
+    with _told(folder):
+        tf.io.gfile.makedirs(folder)
+    if fcntl is None or not os.path.isdir(folder):
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another process is at work in {folder}; wait for its end, or "
+                "give another --run_dir."
+            ) from error
+        except OSError:  # Some network file systems.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str, text: str) -> None:

@@ -1,5 +1,6 @@
 """The folder of a run: of which flags it is, and whether it can be used."""
 
+import contextlib
 import json
 import os
 import types
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from vqvae2_tf.data.files import UserError
 from vqvae2_tf.data.files import check_writable
+from vqvae2_tf.data.files import held
 from vqvae2_tf.data.files import remove
 from vqvae2_tf.data.files import write_text
 from vqvae2_tf.training.config import printable
@@ -96,18 +98,31 @@ def claim(
         config: From `resolve`, after `check`.
         entries: Function of a run's level names to the names of the files
             and folders that it writes.
+
+    Raises:
+        UserError: If another process trains a network of the run; nothing is
+            changed then.
     """
     path = os.path.join(config.run_dir, CONFIG_FILE)
-    if tf.io.gfile.exists(path):
-        earlier = _read_config(path)
+    if not tf.io.gfile.exists(path):
+        write_text(path, printable(config))
+        return
+    if config.stage != "all" and not config.overwrite:
+        return
+    earlier = _read_config(path)
+    paths = [
+        os.path.join(config.run_dir, name)
+        for name in entries(earlier["level_names"])
+    ]
+    with contextlib.ExitStack() as stack:
+        for folder in filter(tf.io.gfile.isdir, paths):
+            stack.enter_context(held(folder))
         if config.overwrite:
-            for name in entries(earlier["level_names"]):
-                remove(os.path.join(config.run_dir, name))
-        elif config.stage != "all":
-            return
+            for entry in paths:
+                remove(entry)
         elif _differing(config, earlier, _SAMPLING):
             remove(os.path.join(config.run_dir, "samples.png"))
-    write_text(path, printable(config))
+        write_text(path, printable(config))
 
 
 def _read_config(path):

@@ -15,6 +15,7 @@ from vqvae2_tf.data import pictures
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import picture_examples
 from vqvae2_tf.data.files import UserError
+from vqvae2_tf.data.files import held
 from vqvae2_tf.data.files import is_disk_full
 from vqvae2_tf.data.files import remove
 from vqvae2_tf.data.files import replacing
@@ -221,10 +222,20 @@ class Run:
         in; what is left of an earlier one's is removed.
         """
         model_path = self.path(name, MODEL_FILE)
-        if tf.io.gfile.exists(model_path):
-            print(f"{name}: finished before, {model_path}", flush=True)
-            with self.strategy.scope():
-                return _load_model(model_path)
+        if not tf.io.gfile.exists(model_path):
+            with held(self.path(name)):
+                # Another process may have finished it at this moment.
+                if not tf.io.gfile.exists(model_path):
+                    return self._train_or_go_on(
+                        name, make_model, train, validation, plan, results
+                    )
+        print(f"{name}: finished before, {model_path}", flush=True)
+        with self.strategy.scope():
+            return _load_model(model_path)
+
+    def _train_or_go_on(
+        self, name, make_model, train, validation, plan, results
+    ):
         for entry in (*results, "samples.png", METRICS_FILE):
             remove(self.path(entry))
         # The same first weights whatever ran before in this process.
@@ -246,7 +257,7 @@ class Run:
         metric = model.selection_metric
         metrics = {**metrics, f"train_{metric}": seen[metric]}
         write_text(self.path(name, RESULT_FILE), _json(metrics))
-        with replacing(model_path) as temporary:
+        with replacing(self.path(name, MODEL_FILE)) as temporary:
             model.save(temporary)
         print(f"{name}: {_sentence(metrics)}", flush=True)
         return model
