@@ -16,13 +16,15 @@ smoke: $(VENV)/installed
 	$(BIN)/python experiments/train.py --flagfile=emoji.flags \
 		--flagfile=smoke.flags --overwrite
 
+# Both backends are tested even if the first one fails.
 test: $(VENV)/installed-dev
-	$(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not large"
+	$(PYTEST); tensorflow=$$?; \
+	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not large" && \
+	exit $$tensorflow
 
 test-all: $(VENV)/installed-dev
-	$(PYTEST) -m "large or not large"
-	KERAS_BACKEND=jax $(PYTEST) -m any_backend
+	$(PYTEST) -m "large or not large"; tensorflow=$$?; \
+	KERAS_BACKEND=jax $(PYTEST) -m any_backend && exit $$tensorflow
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
