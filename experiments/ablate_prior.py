@@ -20,16 +20,16 @@ import sys
 import tensorflow as tf
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import write_text
-from vqvae2_tf.training import config as configuration
-from vqvae2_tf.training import run_folder
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.files.atomic import write_text
+from vqvae2_tf.runs import configuration as configuration
+from vqvae2_tf.runs import folder as run_folder
+from vqvae2_tf.runs.pipeline import RESULT_FILE
+from vqvae2_tf.runs.pipeline import Run
+from vqvae2_tf.runs.pipeline import run_entries
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.precision import choose_precision
-from vqvae2_tf.training.stages import RESULT_FILE
-from vqvae2_tf.training.stages import Run
-from vqvae2_tf.training.stages import run_entries
 from vqvae2_tf.training.strategy import make_strategy
 
 HERE = os.path.dirname(os.path.abspath(__file__))

@@ -12,14 +12,14 @@ import time
 
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf.training import config as configuration
-from vqvae2_tf.training import run_folder
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.runs import configuration as configuration
+from vqvae2_tf.runs import folder as run_folder
+from vqvae2_tf.runs.networks import parameter_counts
+from vqvae2_tf.runs.pipeline import Run
+from vqvae2_tf.runs.pipeline import run_entries
 from vqvae2_tf.training.loop import TrainingStoppedError
-from vqvae2_tf.training.networks import parameter_counts
 from vqvae2_tf.training.precision import choose_precision
-from vqvae2_tf.training.stages import Run
-from vqvae2_tf.training.stages import run_entries
 from vqvae2_tf.training.strategy import make_strategy
 
 HERE = os.path.dirname(os.path.abspath(__file__))

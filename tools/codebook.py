@@ -18,13 +18,13 @@ import tensorflow as tf
 from absl import flags
 from tqdm import tqdm
 
-from vqvae2_tf import command
-from vqvae2_tf import saved_models
-from vqvae2_tf.data import code_records
-from vqvae2_tf.data.files import check_writable
-from vqvae2_tf.data.files import write_text
-from vqvae2_tf.data.pictures import save_grid
-from vqvae2_tf.models import measures
+from vqvae2_tf.codes import records as code_records
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.evaluation import measures
+from vqvae2_tf.export import load as saved_models
+from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files.atomic import write_text
+from vqvae2_tf.files.grids import save_grid
 
 FLAGS = flags.FLAGS
 _COLUMNS = 16

@@ -11,12 +11,12 @@ status is then 1. Started again, it goes on with those that are not done yet.
 import numpy as np
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf import saved_models
-from vqvae2_tf.data import code_files
-from vqvae2_tf.data.conversion import Conversion
-from vqvae2_tf.data.conversion import convert_folder
-from vqvae2_tf.data.pictures import save_picture
+from vqvae2_tf.codes import npz as code_files
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.export import load as saved_models
+from vqvae2_tf.files.conversion import Conversion
+from vqvae2_tf.files.conversion import convert_folder
+from vqvae2_tf.files.grids import save_picture
 
 FLAGS = flags.FLAGS
 

@@ -11,13 +11,13 @@ then 1. Started again, it goes on with those that are not done yet.
 import numpy as np
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf import saved_models
-from vqvae2_tf.data import code_files
-from vqvae2_tf.data.conversion import Conversion
-from vqvae2_tf.data.conversion import convert_folder
+from vqvae2_tf.codes import npz as code_files
+from vqvae2_tf.commands import cli as command
 from vqvae2_tf.data.decoding import ENDINGS
-from vqvae2_tf.data.picture_files import read_picture
+from vqvae2_tf.data.image_files import read_picture
+from vqvae2_tf.export import load as saved_models
+from vqvae2_tf.files.conversion import Conversion
+from vqvae2_tf.files.conversion import convert_folder
 
 FLAGS = flags.FLAGS
 

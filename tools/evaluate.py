@@ -12,9 +12,9 @@ import os
 
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf.training import run_folder
-from vqvae2_tf.training.stages import Run
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.runs import folder as run_folder
+from vqvae2_tf.runs.pipeline import Run
 from vqvae2_tf.training.strategy import STRATEGIES
 from vqvae2_tf.training.strategy import make_strategy
 

@@ -14,11 +14,11 @@ import os
 
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf.data.files import check_writable
-from vqvae2_tf.training import config as configuration
-from vqvae2_tf.training import run_folder
-from vqvae2_tf.training.stages import Run
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.runs import configuration as configuration
+from vqvae2_tf.runs import folder as run_folder
+from vqvae2_tf.runs.pipeline import Run
 from vqvae2_tf.training.strategy import STRATEGIES
 from vqvae2_tf.training.strategy import make_strategy
 

@@ -12,14 +12,14 @@ tools/encode.py.
 import numpy as np
 from absl import flags
 
-from vqvae2_tf import command
-from vqvae2_tf import saved_models
-from vqvae2_tf.data.conversion import Conversion
-from vqvae2_tf.data.conversion import convert_folder
+from vqvae2_tf.commands import cli as command
 from vqvae2_tf.data.decoding import ENDINGS
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.picture_files import read_picture
-from vqvae2_tf.data.pictures import save_picture
+from vqvae2_tf.data.image_files import read_picture
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.export import load as saved_models
+from vqvae2_tf.files.conversion import Conversion
+from vqvae2_tf.files.conversion import convert_folder
+from vqvae2_tf.files.grids import save_picture
 
 FLAGS = flags.FLAGS
 

@@ -17,12 +17,12 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from vqvae2_tf import command
-from vqvae2_tf import saved_models
-from vqvae2_tf.data import cards
-from vqvae2_tf.data import sample_files
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import check_writable
+from vqvae2_tf.commands import cli as command
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.export import load as saved_models
+from vqvae2_tf.files import provenance as cards
+from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.runs import samples as sample_files
 
 FLAGS = flags.FLAGS
 

@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from vqvae2_tf import command
+from vqvae2_tf.commands import cli as command
 from vqvae2_tf.data.batches import picture_examples
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import check_writable
-from vqvae2_tf.data.pictures import save_grid
-from vqvae2_tf.training import config as configuration
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files.grids import save_grid
+from vqvae2_tf.runs import configuration as configuration
 
 FLAGS = flags.FLAGS
 EXPERIMENTS = os.path.join(

@@ -6,7 +6,7 @@ from benchmarks.timing import median_seconds
 from benchmarks.timing import peak_gib
 from benchmarks.timing import timed
 from benchmarks.timing import train_step
-from vqvae2_tf.models import PixelSNAIL
+from vqvae2_tf.priors import PixelSNAIL
 
 
 def prior_training(arguments, batch_size, repeats):

@@ -6,8 +6,8 @@ from benchmarks.timing import compiled
 from benchmarks.timing import median_seconds
 from benchmarks.timing import timed
 from benchmarks.timing import wait
-from vqvae2_tf.models import VQVAE2
-from vqvae2_tf.models import PixelSNAIL
+from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.sampling import sample_levels
 
@@ -87,7 +87,7 @@ def paper_sampling(prior_arguments, stage1, batch_size, repeats):
 def _compiled_sampler(draw, priors, batch_size):
     """`draw(images)` of a batch, compiled as users get it."""
     if keras.backend.backend() == "tensorflow":
-        from vqvae2_tf.compiled_sampler import compile_sampler
+        from vqvae2_tf.export.compiled_sampler import compile_sampler
 
         draw_batch = compile_sampler(draw)
     else:

@@ -10,7 +10,7 @@ from benchmarks.timing import median_seconds
 from benchmarks.timing import peak_gib
 from benchmarks.timing import train_step
 from benchmarks.timing import wait
-from vqvae2_tf.models import VQVAE2
+from vqvae2_tf.autoencoders import VQVAE2
 
 
 def stage1(image_size, strides, batch_size, repeats):

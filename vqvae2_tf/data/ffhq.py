@@ -11,8 +11,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import some_of
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
 
 NUM_PICTURES = 70_000
 NUM_TRAIN = 60_000
@@ -53,7 +53,7 @@ def find_pictures(manual_dir: str) -> str:
     if len(missing) < NUM_PICTURES:
         _log_all("missing", missing)
         raise UserError(
-            f"--dataset=ffhq: {folder} lacks {some_of(missing)}; get what is "
+            f"--dataset=ffhq: {folder} lacks {shorten(missing)}; get what is "
             f"missing from {HOMEPAGE}."
         )
     raise UserError(
@@ -173,7 +173,7 @@ def _check_files(folder):
         _log_all("damaged", damaged)
         raise UserError(
             f"--dataset=ffhq: expected PNG files of {SIZE}x{SIZE} pixels in "
-            f"{folder}; get {some_of(damaged)} again from {HOMEPAGE}."
+            f"{folder}; get {shorten(damaged)} again from {HOMEPAGE}."
         )
 
 

@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from vqvae2_tf.data import decoding
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import some_of
-from vqvae2_tf.data.picture_files import list_files
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
+from vqvae2_tf.files.listing import list_files
 
 # Beside `train`, as pictures are often handed on.
 HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
@@ -124,7 +124,7 @@ class FolderConfig(tfds.core.BuilderConfig):
             raise UserError(
                 f"--dataset=folder:{self.folder}: expected two or more "
                 f"pictures, found {len(ranks)} besides {len(broken)} that "
-                f"cannot be decoded: {some_of(broken)}."
+                f"cannot be decoded: {shorten(broken)}."
             )
         splits = {"train": [], "validation": []}
         if self.has_splits:

@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from vqvae2_tf.data.files import UserError
+from vqvae2_tf.errors import UserError
 
 ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 

@@ -11,11 +11,11 @@ from absl import logging
 from vqvae2_tf.data import emoji64
 from vqvae2_tf.data import ffhq
 from vqvae2_tf.data import imagenet
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import is_disk_full
-from vqvae2_tf.data.files import some_of
 from vqvae2_tf.data.folder import Folder
 from vqvae2_tf.data.folder import FolderConfig
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import shorten
 
 FOLDER_PREFIX = "folder:"
 _OWN_BUILDERS = {"emoji64": emoji64.Emoji64, "ffhq": ffhq.Ffhq}
@@ -92,7 +92,7 @@ class PictureSource:
                 "%d pictures cannot be decoded and are left out: %s "
                 "(metadata.json in %s names all)",
                 len(self.broken),
-                some_of(self.broken),
+                shorten(self.broken),
                 self.builder.data_dir,
             )
 

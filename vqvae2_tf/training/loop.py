@@ -18,8 +18,8 @@ from tqdm import tqdm
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
-from vqvae2_tf.data.files import UserError
-from vqvae2_tf.data.files import replacing
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.files.atomic import replacing
 from vqvae2_tf.training.interruption import StopRequest
 from vqvae2_tf.training.polyak import PolyakAverage
 

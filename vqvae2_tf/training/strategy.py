@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from vqvae2_tf.data.files import UserError
+from vqvae2_tf.errors import UserError
 
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
 

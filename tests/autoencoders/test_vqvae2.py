@@ -1,0 +1,505 @@
+"""Tests of `VQVAE2`."""
+
+import inspect
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.helpers import array
+from tests.helpers import arrays
+from tests.helpers import assert_close
+from tests.helpers import build
+from tests.helpers import compiled
+from tests.helpers import normal
+from tests.helpers import run
+from tests.helpers import weight_gradients
+from tests.helpers import zero_initializers
+from vqvae2_tf.autoencoders import VQVAE2
+
+pytestmark = pytest.mark.any_backend
+
+SMALL = {
+    "hidden_units": 8,
+    "residual_units": 4,
+    "num_residual_layers": 1,
+    "num_codes": 6,
+    "code_dim": 3,
+    "seed": 1,
+}
+NAMES = {1: ["top"], 2: ["top", "bottom"], 3: ["top", "middle", "bottom"]}
+
+
+def pictures(height=16, width=24, channels=3, count=2, seed=0):
+    return np.tanh(normal(count, height, width, channels, seed=seed))
+
+
+def trained(images, **arguments):
+    """A model after one training step, so that its codebooks are drawn."""
+    model = build(VQVAE2(**{**SMALL, **arguments}), images)
+    compiled(lambda x: model(x, training=True), model)(images)
+    return model
+
+
+@pytest.fixture(scope="module")
+def two_levels():
+    return trained(pictures())
+
+
+@pytest.fixture(scope="module")
+def three_levels():
+    return trained(pictures(), strides=(2, 2, 2))
+
+
+class TestShapes:
+    @pytest.mark.parametrize(
+        ("strides", "channels", "sizes"),
+        [
+            ((4,), 3, [(4, 6)]),
+            ((4, 2), 1, [(2, 3), (4, 6)]),
+            ((2, 4), 3, [(2, 3), (8, 12)]),
+            ((2, 2, 2), 3, [(2, 3), (4, 6), (8, 12)]),
+        ],
+    )
+    def test_codes_are_listed_coarsest_first(self, strides, channels, sizes):
+        images = pictures(channels=channels)
+        model = VQVAE2(**SMALL, strides=strides, channels=channels)
+        build(model, images)
+        outputs = run(model, images)
+        assert set(outputs) == {"reconstruction", "codes", "commitment_loss"}
+        assert outputs["reconstruction"].shape == images.shape
+        assert [tuple(c.shape) for c in outputs["codes"]] == [
+            (2, *size) for size in sizes
+        ]
+        assert {str(array(c).dtype) for c in outputs["codes"]} == {"int32"}
+        assert outputs["commitment_loss"].shape == ()
+        assert model.map_sizes((16, 24)) == sizes
+        assert model.level_names == NAMES[len(strides)]
+
+    @pytest.mark.parametrize("size", [(15, 24), (16, 20)])
+    def test_map_sizes_of_a_wrong_size_raise(self, two_levels, size):
+        with pytest.raises(ValueError, match="strides"):
+            two_levels.map_sizes(size)
+
+    @pytest.mark.parametrize("method", ["__call__", "encode"])
+    @pytest.mark.parametrize("size", [(14, 24), (18, 24)])
+    def test_picture_of_a_wrong_size_raises(self, two_levels, method, size):
+        with pytest.raises(ValueError, match="{}x{}".format(*size)):
+            getattr(two_levels, method)(pictures(*size))
+
+    def test_stride_must_be_a_power_of_two(self):
+        with pytest.raises(ValueError, match="power of two"):
+            VQVAE2(**SMALL, strides=(4, 3))
+
+    def test_decode_needs_every_level(self, two_levels):
+        codes = run(two_levels.encode, pictures())
+        with pytest.raises(ValueError):
+            two_levels.decode(codes[1:])
+
+
+class TestComposition:
+    def test_levels_are_chained_as_in_algorithm_1(self, two_levels):
+        model, images = two_levels, pictures(seed=3)
+        h_bottom = model.encoders[1](images)
+        h_top = model.encoders[0](h_bottom)
+        top = model.quantizers[0](model.projections[0](h_top))
+        decoded = model.level_decoders[0](top["embeddings"])
+        both = ops.concatenate([h_bottom, decoded], axis=-1)
+        bottom = model.quantizers[1](model.projections[1](both))
+        upsampled = model.upsamplers[0](top["embeddings"])
+        read = ops.concatenate([upsampled, bottom["embeddings"]], axis=-1)
+        expected = {
+            "reconstruction": model.decoder(read),
+            "codes": [top["codes"], bottom["codes"]],
+            "commitment_loss": top["commitment_loss"]
+            + bottom["commitment_loss"],
+        }
+        assert_close(model(images), expected)
+
+    def test_three_levels_upsample_to_the_bottom(self, three_levels):
+        assert [u.stride for u in three_levels.upsamplers] == [4, 2]
+        assert [d.upsampler.stride for d in three_levels.level_decoders] == [
+            2,
+            2,
+        ]
+
+    @pytest.mark.parametrize("name", ["two_levels", "three_levels"])
+    def test_decoded_codes_are_the_reconstruction(self, name, request):
+        model = request.getfixturevalue(name)
+        images = pictures(seed=3)
+        outputs = run(model, images)
+        codes = run(model.encode, images)
+        for one, other in zip(codes, outputs["codes"], strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert_close(
+            run(lambda codes: model.decode(codes), codes),
+            outputs["reconstruction"],
+        )
+
+    def test_every_level_is_in_use(self, three_levels):
+        codes = run(three_levels.encode, pictures(seed=3))
+        picture = array(run(three_levels.decode, codes))
+        decode = compiled(three_levels.decode, three_levels)
+        for level in range(3):
+            changed = [array(c).copy() for c in codes]
+            changed[level] = (changed[level] + 1) % 6
+            assert np.any(array(decode(changed)) != picture)
+
+
+class TestGradient:
+    def test_loss_reaches_every_weight(self, three_levels):
+        batch = {"image": pictures()}
+        variables = three_levels.trainable_variables
+        gradients = weight_gradients(
+            lambda: three_levels.loss_and_statistics(batch)[0], variables
+        )
+        for variable, values in zip(variables, gradients, strict=True):
+            assert np.all(np.isfinite(values))
+            assert np.any(values != 0), variable.path
+
+    @pytest.mark.parametrize("level", [0, 1, 2])
+    def test_commitment_reaches_each_level(
+        self, three_levels, level, monkeypatch
+    ):
+        for i, quantizer in enumerate(three_levels.quantizers):
+            if i != level:
+                monkeypatch.setattr(quantizer, "commitment_cost", 0.0)
+        # Finer levels' encoders feed the coarser ones.
+        layers = [
+            three_levels.projections[level],
+            *three_levels.encoders[level:],
+        ]
+        variables = [v for layer in layers for v in layer.trainable_variables]
+        images = pictures()
+        gradients = weight_gradients(
+            lambda: three_levels(images)["commitment_loss"], variables
+        )
+        for variable, values in zip(variables, gradients, strict=True):
+            assert np.any(values != 0), variable.path
+
+    def test_codebooks_are_not_trained(self, two_levels):
+        trained_paths = {v.path for v in two_levels.trainable_variables}
+        for quantizer in two_levels.quantizers:
+            assert not trained_paths & {v.path for v in quantizer.weights}
+
+
+class TestState:
+    def test_changes_only_in_training(self, two_levels):
+        model = two_levels
+        before = arrays(model.variables)
+        other = pictures(seed=4)
+        model(other)
+        model(other, training=False)
+        model.loss_and_statistics({"image": other})
+        model.decode(model.encode(other))
+        for old, new in zip(before, arrays(model.variables), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+    @pytest.mark.parametrize("through_loss", [False, True])
+    def test_training_updates_every_codebook(self, through_loss):
+        images = pictures()
+        model = trained(images)
+        before = [array(q.codebook).copy() for q in model.quantizers]
+        if through_loss:
+
+            def step(x):
+                return model.loss_and_statistics({"image": x}, training=True)
+        else:
+
+            def step(x):
+                return model(x, training=True)
+
+        compiled(step, model)(images)
+        for old, quantizer in zip(before, model.quantizers, strict=True):
+            assert np.any(array(quantizer.codebook) != old)
+
+    def test_levels_draw_their_own_codebooks(self, two_levels):
+        seeds = [q.seed for q in two_levels.quantizers]
+        assert seeds == [1, 2]
+
+    def test_compiled_equals_eager(self, two_levels):
+        images = pictures(seed=5)
+        expected = two_levels(images)
+        actual = compiled(two_levels, two_levels)(images)
+        assert_close(actual, expected)
+
+    def test_mixed_bfloat16_is_close(self, two_levels):
+        images = pictures(seed=5)
+        low = build(VQVAE2(**SMALL, dtype="mixed_bfloat16"), images)
+        low.set_weights(two_levels.get_weights())
+        outputs = run(low, images)
+        expected = run(two_levels, images)
+        assert outputs["reconstruction"].dtype == "float32"
+        assert outputs["commitment_loss"].dtype == "float32"
+        same = [
+            np.mean(array(one) == array(other))
+            for one, other in zip(
+                outputs["codes"], expected["codes"], strict=True
+            )
+        ]
+        assert min(same) > 0.7
+        codes = expected["codes"]
+        actual = array(run(low.decode, codes))
+        exact = array(run(two_levels.decode, codes))
+        assert np.abs(actual - exact).max() < 0.05 * np.abs(exact).max()
+        assert not np.array_equal(actual, exact)
+        # One precision in training, coding and decoding.
+        for one, other in zip(
+            run(low.encode, images), outputs["codes"], strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+    def test_save_and_load(self, tmp_path):
+        arguments = {
+            **SMALL,
+            "strides": (2, 4),
+            "channels": 1,
+            "commitment_cost": 0.5,
+            "ema_decay": 0.9,
+            "restart_after": 5,
+            "level_dropout": 0.1,
+            "level_dropout_steps": 7,
+        }
+        parameters = inspect.signature(VQVAE2).parameters
+        assert set(parameters) - {"kwargs"} == set(arguments)
+        images = pictures(channels=1)
+        model = trained(images, **arguments)
+        model.save(tmp_path / "model.keras")
+        with zero_initializers():
+            loaded = keras.saving.load_model(tmp_path / "model.keras")
+        config = loaded.get_config()
+        for name, value in arguments.items():
+            assert config[name] == value
+            assert value != parameters[name].default
+        for old, new in zip(model.weights, loaded.weights, strict=True):
+            np.testing.assert_array_equal(array(old), array(new))
+        images = pictures(channels=1, seed=6)
+        assert_close(run(loaded, images), run(model, images), 1e-6, 1e-6)
+        (restart_after,) = {q.restart_after for q in loaded.quantizers}
+        assert restart_after == 5
+
+    def test_arguments_reach_the_quantizers(self):
+        model = VQVAE2(
+            **SMALL, commitment_cost=0.5, ema_decay=0.9, restart_after=5
+        )
+        for quantizer in model.quantizers:
+            assert quantizer.commitment_cost == 0.5
+            assert quantizer.ema_decay == 0.9
+            assert quantizer.restart_after == 5
+
+
+class TestMetrics:
+    def test_loss_is_mse_plus_commitment(self, two_levels):
+        images = pictures(seed=7)
+        loss, _ = run(
+            lambda x: two_levels.loss_and_statistics({"image": x}), images
+        )
+        outputs = run(two_levels, images)
+        errors = (array(outputs["reconstruction"]) - images) ** 2
+        expected = np.mean(errors) + float(outputs["commitment_loss"])
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+    def test_over_a_whole_pass_equal_numpy(self, two_levels):
+        passes = [pictures(seed=8), pictures(seed=9)]
+        call = compiled(
+            lambda x: two_levels.loss_and_statistics({"image": x}), two_levels
+        )
+        sums = None
+        errors = []
+        codes = [[], []]
+        for images in passes:
+            _, statistics = call(images)
+            statistics = {k: array(v) for k, v in statistics.items()}
+            sums = sums or {k: 0 for k in statistics}
+            sums = {k: sums[k] + statistics[k] for k in sums}
+            outputs = run(two_levels, images)
+            # On the [0, 1] scale.
+            errors.append((array(outputs["reconstruction"]) + 1) / 2)
+            errors[-1] = np.mean(
+                (errors[-1] - (images + 1) / 2) ** 2, axis=(1, 2, 3)
+            )
+            for level in range(2):
+                codes[level].append(np.ravel(outputs["codes"][level]))
+        mse = np.mean(np.concatenate(errors))
+        expected = {"mse": mse, "psnr": -10 * math.log10(mse)}
+        for name, parts in zip(["top", "bottom"], codes, strict=True):
+            _, counts = np.unique(np.concatenate(parts), return_counts=True)
+            shares = counts / counts.sum()
+            entropy = -np.sum(shares * np.log(shares))
+            expected[f"{name}_usage"] = len(counts) / 6
+            expected[f"{name}_perplexity"] = math.exp(entropy)
+        metrics = two_levels.metrics_from_statistics(sums)
+        assert metrics == pytest.approx(expected, rel=1e-4)
+
+    def weighted_and_not(self, model):
+        images = pictures(count=3, seed=8)
+        padded = {"image": images, "weight": np.array([1, 1, 0], "float32")}
+        whole = {"image": images[:2]}
+        return (
+            run(lambda batch: model.loss_and_statistics(batch)[1], batch)
+            for batch in (padded, whole)
+        )
+
+    def test_weight_zero_takes_a_picture_out_of_the_statistics(
+        self, two_levels
+    ):
+        padded, whole = self.weighted_and_not(two_levels)
+        assert set(padded) == set(whole)
+        for name in whole:
+            assert_close(padded[name], whole[name])
+        assert float(padded["images"]) == 2
+
+
+class TestSize:
+    """Trainable parameters, counted by hand from the tables."""
+
+    def conv(self, size, inputs, outputs):
+        return size * size * inputs * outputs + outputs
+
+    def residual_stack(self, hidden, residual, layers):
+        return layers * (
+            self.conv(3, hidden, residual) + self.conv(1, residual, hidden)
+        )
+
+    def downsample(self, halvings, inputs, hidden):
+        total, width = 0, inputs
+        for i in range(halvings):
+            total += self.conv(4, width, hidden if i else hidden // 2)
+            width = hidden if i else hidden // 2
+        return total + self.conv(3, width, hidden)
+
+    def upsample(self, halvings, inputs, hidden, outputs):
+        """Mirrors `downsample`: half the width just before the output."""
+        widths = [hidden] * max(halvings - 2, 0)
+        widths += [hidden // 2] * (halvings > 1)
+        widths = [inputs, *widths, outputs]
+        return sum(
+            self.conv(4, widths[i], widths[i + 1]) for i in range(halvings)
+        )
+
+    def expected(self, strides, hidden, residual, layers, width, channels):
+        stack = self.residual_stack(hidden, residual, layers)
+        halvings = [int(math.log2(stride)) for stride in strides]
+        total = 0
+        for i, count in enumerate(halvings):
+            is_top = i == len(strides) - 1
+            inputs = hidden if i else channels
+            total += self.downsample(count, inputs, hidden) + stack
+            total += self.conv(1, hidden + (not is_top) * width, width)
+            if i:
+                # This level's decoder, and its way to the bottom.
+                total += self.conv(3, width, hidden) + stack
+                total += self.upsample(count, hidden, hidden, width)
+                total += self.upsample(
+                    sum(halvings[1 : i + 1]), width, hidden, width
+                )
+        total += self.conv(3, len(strides) * width, hidden) + stack
+        return total + self.upsample(halvings[0], hidden, hidden, channels)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"strides": (4, 2)},
+            {"strides": (8, 2, 2)},
+            {"strides": (4,), "channels": 1},
+            {
+                "strides": (4, 2),
+                "hidden_units": 64,
+                "residual_units": 32,
+                "num_codes": 256,
+                "code_dim": 32,
+            },
+        ],
+    )
+    def test_number_of_parameters(self, arguments):
+        with keras.StatelessScope(initialize_variables=False):
+            model = VQVAE2(**arguments, seed=1)
+            model.build()
+        count = sum(math.prod(v.shape) for v in model.trainable_variables)
+        assert count == self.expected(
+            arguments["strides"],
+            arguments.get("hidden_units", 128),
+            arguments.get("residual_units", 64),
+            2,
+            arguments.get("code_dim", 64),
+            arguments.get("channels", 3),
+        )
+        codes = arguments.get("num_codes", 512)
+        codebook = codes * arguments.get("code_dim", 64)
+        state = sum(math.prod(v.shape) for v in model.non_trainable_weights)
+        assert state == len(model.quantizers) * (codebook + codes + 1)
+
+
+class TestLevelDropout:
+    def make(self, strides, level_dropout, level_dropout_steps=0):
+        # The slow average keeps the codebooks where they are.
+        model = VQVAE2(
+            strides,
+            4,
+            2,
+            1,
+            6,
+            3,
+            ema_decay=0.9999999,
+            level_dropout=level_dropout,
+            level_dropout_steps=level_dropout_steps,
+            seed=0,
+        )
+        model.build()
+        return model
+
+    @pytest.mark.parametrize("strides", [(2, 2), (2, 2, 2)])
+    def test_pictures_are_decoded_from_some_coarser_levels(self, strides):
+        model = self.make(strides, 0.6)
+        images = normal(200, 8, 8, 3)
+        model(images, training=True)
+        codes = [array(level) for level in model.encode(images)]
+        candidates = []
+        for shown in range(1, len(strides) + 1):
+            hidden = [np.full_like(level, -1) for level in codes[shown:]]
+            candidates.append(array(model.decode([*codes[:shown], *hidden])))
+        restored = array(model(images, training=True)["reconstruction"])
+        near = np.isclose(np.stack(candidates), restored, atol=1e-4)
+        found = np.all(near, axis=(2, 3, 4)).T
+        assert np.all(found.any(axis=1))
+        shares = found.mean(axis=0)
+        partial = 0.6 / (len(strides) - 1)
+        assert shares[:-1] == pytest.approx(partial, abs=0.12)
+        assert shares[-1] == pytest.approx(0.4, abs=0.12)
+
+    def test_it_falls_to_nothing(self):
+        model = self.make((2, 2), 0.8, 4)
+        images = normal(300, 8, 8, 3)
+        step = compiled(lambda x: model(x, training=True), model)
+        shares = []
+        for _ in range(6):
+            restored = array(step(images)["reconstruction"])
+            whole = array(model.decode(model.encode(images)))
+            same = np.isclose(restored, whole, atol=1e-4)
+            shares.append(1.0 - same.all(axis=(1, 2, 3)).mean())
+            model(images)  # No training, no step.
+        assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2, 0, 0], abs=0.1)
+        # A vector half way between two codes may differ by rounding.
+        assert max(shares[-2:]) < 0.05
+
+    def test_only_training_drops_levels(self):
+        model = self.make((2, 2), 0.9)
+        images = normal(20, 8, 8, 3)
+        model(images, training=True)
+        restored = array(model(images)["reconstruction"])
+        whole = array(model.decode(model.encode(images)))
+        np.testing.assert_allclose(restored, whole, atol=1e-5)
+
+    def test_one_level_has_nothing_to_drop(self):
+        model = self.make((4,), 0.9)
+        images = normal(20, 8, 8, 3)
+        model(images, training=True)
+        restored = array(model(images, training=True)["reconstruction"])
+        whole = array(model.decode(model.encode(images)))
+        np.testing.assert_allclose(restored, whole, atol=1e-4)
+
+    def test_it_is_a_share(self):
+        with pytest.raises(ValueError, match="level_dropout"):
+            VQVAE2((2, 2), level_dropout=1.0)

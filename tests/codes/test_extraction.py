@@ -1,0 +1,182 @@
+"""Codes of a whole data set, shard by shard."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import array
+from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.codes import extraction
+from vqvae2_tf.codes import records as code_records
+from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.errors import UserError
+
+SIZES = [[2, 2], [4, 4]]
+ABOUT = {"map_sizes": SIZES, "num_codes": 6, "class_names": []}
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    monkeypatch.setattr(extraction, "EXAMPLES_PER_SHARD", 4)
+    monkeypatch.setattr(extraction, "_DEVICE_BATCH", 3)
+
+
+def images(count):
+    draws = np.random.default_rng(0).uniform(-1, 1, (count, 8, 8, 3))
+    return draws.astype("float32")
+
+
+def pictures(count):
+    """Pictures whose augmentation turns them upside down."""
+
+    def read(example):
+        return {name: example[name] for name in ("image", "label")}
+
+    def read_for_training(example, seed):
+        example = read(example)
+        return {**example, "image": example["image"][::-1]}
+
+    return Examples(
+        lambda: tf.data.Dataset.from_tensor_slices(
+            {
+                "image": images(count),
+                "label": np.arange(count, dtype="int32"),
+                "id": [f"picture {i}" for i in range(count)],
+            }
+        ),
+        count,
+        read,
+        read_for_training,
+    )
+
+
+def make_model(seed=0):
+    keras.utils.set_random_seed(seed)
+    model = VQVAE2((2, 2), 4, 2, 1, 6, 3, seed=0)
+    model.build((None, 8, 8, 3))
+    # The codebooks are taken from a first batch.
+    model(images(8), training=True)
+    return model
+
+
+def extract(model, folder, strategy=None):
+    return extraction.extract_codes(
+        model,
+        {"train": (pictures(7), 2), "validation": (pictures(5), 1)},
+        str(folder),
+        ABOUT,
+        strategy or tf.distribute.get_strategy(),
+        seed=0,
+    )
+
+
+def rows(folder, card, split):
+    """Every record: its codes, a flat array a level, its label and its id."""
+    found = []
+    for path in code_records.shard_paths(str(folder), split, card):
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            codes = feature["codes"].bytes_list.value
+            found.append(
+                (
+                    [np.frombuffer(level, "<u2") for level in codes],
+                    feature["label"].int64_list.value[0],
+                    feature["id"].bytes_list.value[0].decode(),
+                )
+            )
+    return found
+
+
+def test_codes_are_the_autoencoders_in_order_and_pass_by_pass(tmp_path):
+    model = make_model()
+    card = extract(model, tmp_path)
+    assert card == code_records.read_card(str(tmp_path))
+    assert card["splits"] == {"train": 14, "validation": 5}
+    train = images(7)
+    expected = {
+        "train": np.concatenate([train, train[:, ::-1]]),
+        "validation": images(5),
+    }
+    for split, inputs in expected.items():
+        found = rows(tmp_path, card, split)
+        levels = [array(codes) for codes in model.encode(inputs)]
+        assert len(found) == len(inputs)
+        assert all(len(np.unique(level)) > 1 for level in levels)
+        for i, (codes, label, example_id) in enumerate(found):
+            number = i % (7 if split == "train" else 5)
+            assert (label, example_id) == (number, f"picture {number}")
+            for one, other in zip(codes, levels, strict=True):
+                np.testing.assert_array_equal(one, other[i].ravel())
+
+
+@pytest.mark.parametrize("missing", [[0], [1, 2], [3], [0, 2]])
+def test_missing_shards_alone_are_made(tmp_path, missing):
+    model = make_model()
+    card = extract(model, tmp_path)
+    paths = code_records.shard_paths(str(tmp_path), "train", card)
+    before = {path: tf.io.gfile.GFile(path, "rb").read() for path in paths}
+    assert len(before) == 4
+    kept = [path for i, path in enumerate(paths) if i not in missing]
+    for i in missing:
+        os.remove(paths[i])
+    for path in kept:
+        # Would be seen if it were written again.
+        os.utime(path, (1, 1))
+    extract(model, tmp_path)
+    after = {path: tf.io.gfile.GFile(path, "rb").read() for path in paths}
+    assert after == before
+    assert all(os.stat(path).st_mtime == 1 for path in kept)
+
+
+def test_shards_of_another_autoencoder_are_refused(tmp_path):
+    card = extract(make_model(), tmp_path)
+    with pytest.raises(UserError, match=card["fingerprint"]) as caught:
+        extract(make_model(seed=1), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert code_records.read_card(str(tmp_path)) == card
+
+
+REPLICAS = """
+import sys
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+from tests.codes import test_extraction
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    model = test_extraction.make_model()
+test_extraction.extract(model, sys.argv[1], strategy)
+"""
+
+
+def test_replicas_extract_what_one_device_does(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(tmp_path / "two")],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    card = extract(make_model(), tmp_path / "one")
+    two = code_records.read_card(str(tmp_path / "two"))
+    # Shards there are of the usual size.
+    assert two["examples_per_shard"] == 4096
+    for split in card["splits"]:
+        for one, other in zip(
+            rows(tmp_path / "one", card, split),
+            rows(tmp_path / "two", two, split),
+            strict=True,
+        ):
+            assert one[1:] == other[1:]
+            for codes, expected in zip(one[0], other[0], strict=True):
+                np.testing.assert_array_equal(codes, expected)

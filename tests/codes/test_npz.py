@@ -1,0 +1,90 @@
+"""Codes of one picture on disk."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from vqvae2_tf.codes.npz import load_codes
+from vqvae2_tf.codes.npz import save_codes
+from vqvae2_tf.errors import UserError
+
+SIZES = {"top": (2, 3), "bottom": (4, 6)}
+CODES = {
+    "top": np.array([[0, 1, -1], [3, 4, 5]], "int32"),
+    "bottom": np.arange(24, dtype="int32").reshape(4, 6) % 6,
+}
+
+
+def test_codes_come_back(tmp_path):
+    path = str(tmp_path / "new" / "a.npz")
+    save_codes(path, CODES)
+    loaded = load_codes(path, SIZES, 6)
+    for name, codes in CODES.items():
+        np.testing.assert_array_equal(loaded[name], codes)
+        assert loaded[name].dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"bottom": CODES["bottom"] + 1}, "bottom: .* 0 to 5 .* 1 to 6"),
+        ({"top": CODES["top"] - 1}, "top: .*-2 to 4"),
+        ({"top": CODES["top"] * 0.5}, "top: expected integers"),
+        ({"top": CODES["top"].T}, r"top.*\(3, 2\)"),
+        ({"middle": CODES["top"]}, "middle"),
+    ],
+)
+def test_codes_of_something_else_are_told(tmp_path, changed, message):
+    path = str(tmp_path / "a.npz")
+    save_codes(path, {**CODES, **changed})
+    with pytest.raises(UserError, match=message):
+        load_codes(path, SIZES, 6)
+
+
+def test_any_damage_is_told_or_harmless(tmp_path):
+    path = tmp_path / "a.npz"
+    save_codes(str(path), CODES)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(300):
+        mutated = bytearray(data)
+        for place in rng.integers(len(data), size=3):
+            mutated[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(mutated)
+        try:
+            load_codes(str(path), SIZES, 6)
+        except UserError:
+            told += 1
+    assert told > 150
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999,)", f"({'9' * 30},)", "(2"])
+def test_headers_of_nonsense_are_told(tmp_path, shape):
+    path = tmp_path / "a.npz"
+    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.ljust(117).encode() + b"\n"
+    size = len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("top.npy", b"\x93NUMPY\x01\x00" + size + header)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_codes(str(path), SIZES, 6)
+
+
+def test_a_single_array_is_no_picture(tmp_path):
+    path = tmp_path / "a.npz"
+    with path.open("wb") as file:
+        np.save(file, CODES["top"])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_codes(str(path), SIZES, 6)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.95])
+def test_damaged_files_are_told(tmp_path, kept):
+    path = tmp_path / "a.npz"
+    save_codes(str(path), CODES)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_codes(str(path), SIZES, 6)

@@ -1,0 +1,1 @@
+"""Code maps on disk."""

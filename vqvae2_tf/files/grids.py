@@ -1,0 +1,96 @@
+"""Grids of pictures as PNG files."""
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from PIL import ImageDraw
+from PIL import ImageFont
+
+from vqvae2_tf.files.atomic import replacing
+
+_GAP = 2
+_FONT_SIZE = 14
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Pictures for the screen.
+
+    Args:
+        images: `[..., H, W, C]` float in [-1, 1]; clipped.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    images = np.clip(np.asarray(images, "float32"), -1.0, 1.0)
+    return np.round((images + 1.0) * 127.5).astype("uint8")
+
+
+def save_picture(path: str, image: np.ndarray) -> None:
+    """Writes one picture as a PNG, whole or not at all.
+
+    Args:
+        path: Of the PNG.
+        image: `[H, W, C]` float in [-1, 1], C 1 or 3.
+    """
+    _save(path, _as_pillow(to_uint8(image)))
+
+
+def load_picture(path: str) -> np.ndarray:
+    """What `save_picture` wrote, as `[H, W, C]` float32 in [-1, 1]."""
+    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as picture:
+        pixels = np.asarray(picture, "float32") / 127.5 - 1.0
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def save_grid(
+    path: str, rows: list[np.ndarray], titles: list[str] | None = None
+) -> None:
+    """Writes rows of pictures as one PNG.
+
+    Args:
+        path: Of the PNG.
+        rows: List of `[n, H, W, C]` float in [-1, 1], all of one size.
+        titles: Optional names of the rows, written to the left of them.
+    """
+    height, width = rows[0].shape[1:3]
+    font = ImageFont.load_default(_FONT_SIZE)
+    left = 0
+    if titles:
+        left = round(max(font.getlength(title) for title in titles)) + 8
+    across = max(len(row) for row in rows)
+    canvas = Image.new(
+        "RGB",
+        (
+            left + across * (width + _GAP) + _GAP,
+            len(rows) * (height + _GAP) + _GAP,
+        ),
+        "white",
+    )
+    draw = ImageDraw.Draw(canvas)
+    for i, row in enumerate(rows):
+        top = _GAP + i * (height + _GAP)
+        if titles:
+            draw.text(
+                (4, top + height / 2),
+                titles[i],
+                fill="black",
+                font=font,
+                anchor="lm",
+            )
+        for j, pixels in enumerate(to_uint8(row)):
+            canvas.paste(
+                _as_pillow(pixels), (left + _GAP + j * (width + _GAP), top)
+            )
+    _save(path, canvas)
+
+
+def _as_pillow(pixels):
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _save(path, picture):
+    with (
+        replacing(path) as temporary,
+        tf.io.gfile.GFile(temporary, "wb") as file,
+    ):
+        picture.save(file, format="PNG")

@@ -1,0 +1,49 @@
+"""A folder that one process works in at a time."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.files.atomic import as_user_error
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
+
+
+@contextlib.contextmanager
+def lock(folder: str) -> Iterator[None]:
+    """Locks a folder for this process, until the block or the process ends.
+
+    Works on local file systems alone: not in clouds, not on most network file
+    systems, and not on Windows.
+
+    Args:
+        folder: Created if it does not exist.
+
+    Raises:
+        UserError: If another process has locked it.
+    """
+    with as_user_error(folder):
+        tf.io.gfile.makedirs(folder)
+    if fcntl is None or not os.path.isdir(folder):
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder} is in use by another process; wait for it to "
+                "finish, or give another --run_dir."
+            ) from error
+        except OSError:  # Some network file systems.
+            pass
+        yield
+    finally:
+        os.close(descriptor)

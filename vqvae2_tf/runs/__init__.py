@@ -1,0 +1,1 @@
+"""Runs: their folders, stages and results."""
