@@ -16,7 +16,7 @@ from vqvae2_tf.commands import cli as command
 from vqvae2_tf.export import load as saved_models
 from vqvae2_tf.files.conversion import Conversion
 from vqvae2_tf.files.conversion import convert_folder
-from vqvae2_tf.files.grids import save_picture
+from vqvae2_tf.files.grids import save_image
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +36,7 @@ def decode():
         )
 
     convert_folder(
-        Conversion([code_files.ENDING], ".png", read, convert, save_picture),
+        Conversion([code_files.ENDING], ".png", read, convert, save_image),
         FLAGS.input,
         FLAGS.output,
         FLAGS.batch_size,

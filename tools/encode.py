@@ -14,7 +14,7 @@ from absl import flags
 from vqvae2_tf.codes import npz as code_files
 from vqvae2_tf.commands import cli as command
 from vqvae2_tf.data.decoding import ENDINGS
-from vqvae2_tf.data.image_files import read_picture
+from vqvae2_tf.data.image_files import read_image
 from vqvae2_tf.export import load as saved_models
 from vqvae2_tf.files.conversion import Conversion
 from vqvae2_tf.files.conversion import convert_folder
@@ -29,7 +29,7 @@ def encode():
     )
 
     def read(path):
-        return read_picture(path, model.image_size, model.channels)
+        return read_image(path, model.image_size, model.channels)
 
     def convert(images):
         codes = model.encode(np.stack(images))

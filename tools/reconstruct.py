@@ -14,12 +14,12 @@ from absl import flags
 
 from vqvae2_tf.commands import cli as command
 from vqvae2_tf.data.decoding import ENDINGS
-from vqvae2_tf.data.image_files import read_picture
+from vqvae2_tf.data.image_files import read_image
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.export import load as saved_models
 from vqvae2_tf.files.conversion import Conversion
 from vqvae2_tf.files.conversion import convert_folder
-from vqvae2_tf.files.grids import save_picture
+from vqvae2_tf.files.grids import save_image
 
 FLAGS = flags.FLAGS
 
@@ -44,7 +44,7 @@ def reconstruct():
     levels = chosen_levels(FLAGS.levels, model.map_sizes)
 
     def read(path):
-        return read_picture(path, model.image_size, model.channels)
+        return read_image(path, model.image_size, model.channels)
 
     def convert(images):
         codes = model.encode(np.stack(images))
@@ -56,7 +56,7 @@ def reconstruct():
         )
 
     convert_folder(
-        Conversion(ENDINGS, ".png", read, convert, save_picture),
+        Conversion(ENDINGS, ".png", read, convert, save_image),
         FLAGS.input,
         FLAGS.output,
         FLAGS.batch_size,

@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import flags
 
 from vqvae2_tf.commands import cli as command
-from vqvae2_tf.data.batches import picture_examples
+from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.files.grids import save_grid
@@ -44,7 +44,7 @@ def show():
         raise UserError("--augment names no operation, so none can be shown.")
     source = configuration.open_pictures(config)
     source.prepare()
-    examples = picture_examples(
+    examples = image_examples(
         source,
         "train",
         config.image_size,

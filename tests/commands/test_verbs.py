@@ -18,7 +18,7 @@ from tests.helpers import run_script
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.codes import records as code_records
 from vqvae2_tf.codes.npz import load_codes
-from vqvae2_tf.data.image_files import read_picture
+from vqvae2_tf.data.image_files import read_image
 from vqvae2_tf.export import write as export
 from vqvae2_tf.files.grids import to_uint8
 from vqvae2_tf.priors import PixelSNAIL
@@ -130,7 +130,7 @@ def test_pictures_to_codes_and_back(networks, run_dir, pictures, tmp_path):
     assert not done
     assert sum(path.is_file() for path in decoded.rglob("*.png")) == 3
     for name in ("a.png", "b.bmp", "deep/a.png"):
-        image = read_picture(str(pictures / name), IMAGE_SIZE, 3)
+        image = read_image(str(pictures / name), IMAGE_SIZE, 3)
         outputs = model(image[None])
         stem = pathlib.Path(name).with_suffix("")
         found = load_codes(
@@ -157,7 +157,7 @@ def test_reconstruction_of_some_levels(
         f"--output={output}",
         f"--levels={levels}",
     )
-    image = read_picture(str(pictures / "b.bmp"), IMAGE_SIZE, 3)
+    image = read_image(str(pictures / "b.bmp"), IMAGE_SIZE, 3)
     embeddings = []
     codes = model.encode(image[None])
     for name, quantizer, level in zip(

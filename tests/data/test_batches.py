@@ -9,7 +9,7 @@ import tensorflow as tf
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import picture_examples
+from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.batches import training_batches
 
 
@@ -133,7 +133,7 @@ def test_augmented_pictures_are_a_function_of_seed_and_step(augmenter):
 
     def images(threads, start_step, global_seed):
         tf.random.set_seed(global_seed)
-        examples = picture_examples(
+        examples = image_examples(
             Pictures(), "train", (8, 8), 3, augmentation.NAMES, augmenter
         )
         batches = training_batches(examples, 4, 0, start_step)

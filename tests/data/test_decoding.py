@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from vqvae2_tf.data.decoding import UnreadablePictureError
+from vqvae2_tf.data.decoding import UnreadableImageError
 from vqvae2_tf.data.decoding import cover
-from vqvae2_tf.data.decoding import decode_picture
+from vqvae2_tf.data.decoding import decode_image
 
 
 def encoded(picture, file_format="PNG", **options):
@@ -20,7 +20,7 @@ def encoded(picture, file_format="PNG", **options):
 
 
 def decoded(picture, channels=3, **options):
-    return np.asarray(decode_picture(encoded(picture, **options), channels))
+    return np.asarray(decode_image(encoded(picture, **options), channels))
 
 
 RED = Image.new("RGB", (4, 3), (255, 0, 0))
@@ -50,7 +50,7 @@ def test_cmyk_jpegs_have_the_colours_that_were_put_in():
     colours.paste((240, 230, 90), (32, 0, 48, 16))
     data = encoded(colours.convert("CMYK"), "JPEG", quality=95)
     assert Image.open(io.BytesIO(data)).mode == "CMYK"
-    pixels = np.asarray(decode_picture(data, 3)).astype(int)
+    pixels = np.asarray(decode_image(data, 3)).astype(int)
     assert (
         np.abs(pixels[4:-4, 4:-4] - np.asarray(colours)[4:-4, 4:-4]).max() < 9
     )
@@ -112,7 +112,7 @@ def test_sixteen_bit_colours_are_scaled(channels):
     values = np.full((4, 5, channels), 65535, "uint16")
     values[..., :3] = np.arange(60).reshape(4, 5, 3) * 1100
     data = tf.io.encode_png(values).numpy()
-    pixels = np.asarray(decode_picture(data, 3))
+    pixels = np.asarray(decode_image(data, 3))
     exact = values[..., :3] * (255 / 65535)
     assert np.abs(pixels - exact).max() <= 1
 
@@ -129,8 +129,8 @@ def test_long_colour_profiles_are_no_damage():
 )
 def test_values_without_a_range_are_refused(values):
     data = encoded(Image.fromarray(values), "TIFF")
-    with pytest.raises(UnreadablePictureError):
-        decode_picture(data, 3)
+    with pytest.raises(UnreadableImageError):
+        decode_image(data, 3)
 
 
 def test_the_cameras_orientation_is_applied():
@@ -148,8 +148,8 @@ def test_truncated_and_empty_files_are_refused(file_format):
     noise = np.random.default_rng(0).integers(256, size=(32, 32, 3))
     data = encoded(Image.fromarray(noise.astype("uint8")), file_format)
     for part in (data[: len(data) // 2], data[:20], b""):
-        with pytest.raises(UnreadablePictureError):
-            decode_picture(part, 3)
+        with pytest.raises(UnreadableImageError):
+            decode_image(part, 3)
 
 
 def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():
@@ -158,8 +158,8 @@ def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(fields))
     exif += b"".join(struct.pack("<HHI4s", *field) for field in fields)
     data = encoded(RED, file_format="JPEG", exif=exif + bytes(4))
-    with pytest.raises(UnreadablePictureError):
-        decode_picture(data, 3)
+    with pytest.raises(UnreadableImageError):
+        decode_image(data, 3)
 
 
 @pytest.mark.parametrize(

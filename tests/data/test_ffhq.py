@@ -16,7 +16,7 @@ from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 
 # As published, but for the number of pictures.
-NUM_TRAIN, NUM_PICTURES = 3, 5
+NUM_TRAIN, NUM_IMAGES = 3, 5
 
 
 def picture(number):
@@ -27,7 +27,7 @@ def picture(number):
 
 
 def write_png_files(folder):
-    for number in range(NUM_PICTURES):
+    for number in range(NUM_IMAGES):
         path = folder / f"images1024x1024/00000/{number:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(number)).save(path)
@@ -53,7 +53,7 @@ def write_records(folder, side=1024):
     path = folder / "tfrecords" / "ffhq" / "ffhq-r10.tfrecords"
     path.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for number in range(NUM_PICTURES):
+        for number in range(NUM_IMAGES):
             writer.write(record(picture(number)[:side]))
     return path
 
@@ -61,7 +61,7 @@ def write_records(folder, side=1024):
 @pytest.fixture(autouse=True)
 def few_pictures():
     with (
-        mock.patch.object(ffhq, "NUM_PICTURES", NUM_PICTURES),
+        mock.patch.object(ffhq, "NUM_IMAGES", NUM_IMAGES),
         mock.patch.object(ffhq, "NUM_TRAIN", NUM_TRAIN),
     ):
         yield
@@ -71,7 +71,7 @@ class BuilderTestCase(tfds.testing.DatasetBuilderTestCase):
     """TFDS's own checks, and the pixels, of one published form."""
 
     DATASET_CLASS = ffhq.Ffhq
-    SPLITS = {"train": NUM_TRAIN, "validation": NUM_PICTURES - NUM_TRAIN}
+    SPLITS = {"train": NUM_TRAIN, "validation": NUM_IMAGES - NUM_TRAIN}
     __test__ = False
 
     @classmethod
@@ -129,7 +129,7 @@ def test_a_record_has_the_published_length(tmp_path):
     # 220,205,650,000 bytes for 70,000 pictures, says their download script.
     assert ffhq.RECORD_BYTES * 70_000 == 220_205_650_000
     path = write_records(tmp_path)
-    assert path.stat().st_size == NUM_PICTURES * ffhq.RECORD_BYTES
+    assert path.stat().st_size == NUM_IMAGES * ffhq.RECORD_BYTES
 
 
 def test_nothing_there_is_told_with_both_places(tmp_path):
@@ -159,9 +159,9 @@ def test_what_a_sentence_does_not_hold_is_logged(tmp_path, monkeypatch):
         (folder / parent).mkdir(parents=True)
         for number in numbers:
             (folder / parent / f"{number:05d}.png").touch()
-    monkeypatch.setattr(ffhq, "NUM_PICTURES", 3000)
+    monkeypatch.setattr(ffhq, "NUM_IMAGES", 3000)
     with pytest.raises(UserError, match=r"00004.png and 2001 more;"):
-        ffhq.find_pictures(str(manual_dir(tmp_path)))
+        ffhq.find_images(str(manual_dir(tmp_path)))
     (text,) = logged
     lines = text.splitlines()
     assert lines[:3] == ["missing:", "00000/00000.png", "00000/00001.png"]
@@ -193,7 +193,7 @@ def test_half_a_record_file_is_told(tmp_path):
 def test_records_of_another_size_are_told(tmp_path):
     path = write_records(manual_dir(tmp_path), side=512)
     with mock.patch.object(
-        ffhq, "RECORD_BYTES", path.stat().st_size // NUM_PICTURES
+        ffhq, "RECORD_BYTES", path.stat().st_size // NUM_IMAGES
     ):
         assert "(3, 512, 1024)" in told(tmp_path)
 
@@ -206,9 +206,9 @@ def test_cloud_paths_are_read(tmp_path):
         copy = f"ram://ffhq/{path.relative_to(tmp_path)}"
         tf.io.gfile.makedirs(copy.rpartition("/")[0])
         tf.io.gfile.copy(str(path), copy)
-    assert ffhq.find_pictures("ram://ffhq") == ffhq.PNG_FOLDER
+    assert ffhq.find_images("ram://ffhq") == ffhq.PNG_FOLDER
     read = ffhq._read_records(f"ram://ffhq/{ffhq.RECORDS}", 1, 3)
     for number, pixels in enumerate(read, 1):
         np.testing.assert_array_equal(pixels, picture(number))
     tf.io.gfile.remove("ram://ffhq/images1024x1024/00000/00004.png")
-    assert ffhq.find_pictures("ram://ffhq") == ffhq.RECORDS
+    assert ffhq.find_images("ram://ffhq") == ffhq.RECORDS

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import picture_examples
+from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 
@@ -29,7 +29,7 @@ def open_folder(folder, tmp_path, image_size=(8, 8), channels=3, share=0.2):
 
 
 def images_of(source, split, size=(8, 8), channels=3):
-    examples = picture_examples(source, split, size, channels)
+    examples = image_examples(source, split, size, channels)
     rows, labels = [], []
     for batch in evaluation_batches(examples, 4):
         kept = batch["weight"].numpy() > 0

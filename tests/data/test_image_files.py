@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import picture_examples
+from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.decoding import ENDINGS
-from vqvae2_tf.data.image_files import read_picture
+from vqvae2_tf.data.image_files import read_image
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.listing import list_files
@@ -31,13 +31,13 @@ def test_pictures_are_read_as_in_training(tmp_path, channels):
     source.prepare()
     in_training = []
     for split in ("train", "validation"):
-        examples = picture_examples(source, split, (8, 12), channels)
+        examples = image_examples(source, split, (8, 12), channels)
         for batch in evaluation_batches(examples, 1):
             in_training.append(batch["image"][0].numpy())
     paths = list_files(str(folder), ENDINGS)
     assert paths == ["a.png", "b.bmp", "c.png"]
     for path in paths:
-        image = read_picture(str(folder / path), (8, 12), channels)
+        image = read_image(str(folder / path), (8, 12), channels)
         assert image.dtype == np.float32
         assert min(np.abs(image - other).max() for other in in_training) < 1e-6
 
@@ -48,6 +48,6 @@ def test_what_is_no_picture_is_a_user_error(tmp_path, data):
     Image.new("RGB", (40, 40), "red").save(path)
     path.write_bytes(path.read_bytes()[:60] if data is None else data)
     with pytest.raises(UserError) as caught:
-        read_picture(str(path), (8, 8), 3)
+        read_image(str(path), (8, 8), 3)
     assert "\n" not in str(caught.value)
     assert "0x" not in str(caught.value)

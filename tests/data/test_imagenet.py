@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import picture_examples
+from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 
@@ -52,7 +52,7 @@ def test_archives_become_batches(tmp_path):
     assert source.num_examples("train") == 6
     assert source.num_examples("validation") == 2
     assert len(source.class_names) == 1000
-    examples = picture_examples(source, "train", (32, 32), 3)
+    examples = image_examples(source, "train", (32, 32), 3)
     (batch,) = evaluation_batches(examples, 6)
     assert batch["image"].shape == (6, 32, 32, 3)
     names = [source.class_names[label] for label in batch["label"]]

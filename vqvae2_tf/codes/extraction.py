@@ -37,7 +37,7 @@ def extract_codes(
 
     Args:
         autoencoder: Built or loaded in `strategy.scope()`.
-        splits: For each split its `picture_examples` and the number of passes
+        splits: For each split its `image_examples` and the number of passes
             over them. Pictures are augmented from the second pass on.
         folder: For the shards, and their card.
         about: What else the card says of the codes: `map_sizes`, `num_codes`,

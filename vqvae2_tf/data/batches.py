@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from vqvae2_tf.data import augmentation
-from vqvae2_tf.data.source import PictureSource
+from vqvae2_tf.data.source import ImageSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Examples:
     shuffled: int = 2048
 
 
-def picture_examples(
-    source: PictureSource,
+def image_examples(
+    source: ImageSource,
     split: str,
     image_size: tuple[int, int],
     channels: int,
     augment: Sequence[str] = (),
     augmenter: str = "tf_image",
 ) -> Examples:
-    """Examples out of a `PictureSource`.
+    """Examples out of a `ImageSource`.
 
     Args:
         source: The source, prepared.
@@ -96,7 +96,7 @@ def with_ids(examples: Examples) -> Examples:
     Strings are for hosts: devices such as TPUs cannot hold them.
 
     Args:
-        examples: What `picture_examples` gave.
+        examples: What `image_examples` gave.
     """
     return dataclasses.replace(
         examples,

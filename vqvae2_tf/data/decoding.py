@@ -36,11 +36,11 @@ _BROKEN = (
 )
 
 
-class UnreadablePictureError(ValueError):
+class UnreadableImageError(ValueError):
     """Bytes that are no whole picture, or one without a defined range."""
 
 
-def decode_picture(data: bytes, channels: int) -> Image.Image:
+def decode_image(data: bytes, channels: int) -> Image.Image:
     """Decodes a picture of any usual format and mode.
 
     Transparency, of whatever mode, is put on white. 16 bits a channel are
@@ -57,7 +57,7 @@ def decode_picture(data: bytes, channels: int) -> Image.Image:
         `PIL.Image.Image` of mode `L` or `RGB`.
 
     Raises:
-        UnreadablePictureError: If the bytes are no whole picture, or its
+        UnreadableImageError: If the bytes are no whole picture, or its
             values are floats or have more than 16 bits, so that nothing says
             which of them is white.
     """
@@ -71,7 +71,7 @@ def decode_picture(data: bytes, channels: int) -> Image.Image:
             picture = Image.alpha_composite(white, picture)
         return picture.convert("L" if channels == 1 else "RGB")
     except _BROKEN as error:
-        raise UnreadablePictureError(str(error)) from error
+        raise UnreadableImageError(str(error)) from error
 
 
 def _eight_bits(picture):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import shorten
 
-NUM_PICTURES = 70_000
+NUM_IMAGES = 70_000
 NUM_TRAIN = 60_000
 SIZE = 1024
 HOMEPAGE = "https://github.com/NVlabs/ffhq-dataset"
@@ -24,7 +24,7 @@ RECORDS = "tfrecords/ffhq/ffhq-r10.tfrecords"
 RECORD_BYTES = 3_145_795
 
 
-def find_pictures(manual_dir: str) -> str:
+def find_images(manual_dir: str) -> str:
     """Tells which of the published forms is there whole, PNG files first.
 
     Args:
@@ -43,14 +43,14 @@ def find_pictures(manual_dir: str) -> str:
         return PNG_FOLDER
     if tf.io.gfile.exists(records):
         length = tf.io.gfile.stat(records).length
-        expected = NUM_PICTURES * RECORD_BYTES
+        expected = NUM_IMAGES * RECORD_BYTES
         if length == expected:
             return RECORDS
         raise UserError(
             f"--dataset=ffhq: expected {expected:,} bytes in {records}, found "
             f"{length:,}; get it again from {HOMEPAGE}."
         )
-    if len(missing) < NUM_PICTURES:
+    if len(missing) < NUM_IMAGES:
         _log_all("missing", missing)
         raise UserError(
             f"--dataset=ffhq: {folder} lacks {shorten(missing)}; get what is "
@@ -83,13 +83,13 @@ def _log_all(what, names):
 def _missing_files(folder):
     """Names of the pictures that are not below the PNG folder."""
     found = set()
-    for parent in range(0, NUM_PICTURES, 1000):
+    for parent in range(0, NUM_IMAGES, 1000):
         path = os.path.join(folder, f"{parent:05d}")
         if tf.io.gfile.isdir(path):
             found.update(
                 f"{parent:05d}/{name}" for name in tf.io.gfile.listdir(path)
             )
-    names = (_file_name(number) for number in range(NUM_PICTURES))
+    names = (_file_name(number) for number in range(NUM_IMAGES))
     return [name for name in names if name not in found]
 
 
@@ -129,15 +129,13 @@ class Ffhq(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         manual_dir = os.fspath(dl_manager.manual_dir)
-        form = find_pictures(manual_dir)
+        form = find_images(manual_dir)
         path = os.path.join(manual_dir, form)
         if form == PNG_FOLDER:
             _check_files(path)
         return {
             "train": self._generate_examples(path, 0, NUM_TRAIN),
-            "validation": self._generate_examples(
-                path, NUM_TRAIN, NUM_PICTURES
-            ),
+            "validation": self._generate_examples(path, NUM_TRAIN, NUM_IMAGES),
         }
 
     def _generate_examples(self, path, start, stop):
@@ -160,12 +158,12 @@ def _check_files(folder):
 
     with (
         futures.ThreadPoolExecutor() as pool,
-        contextlib.closing(pool.map(is_sound, range(NUM_PICTURES))) as checks,
+        contextlib.closing(pool.map(is_sound, range(NUM_IMAGES))) as checks,
     ):
         damaged = [
             _file_name(number)
             for number, sound in enumerate(
-                tqdm(checks, "checking pictures", NUM_PICTURES, unit="img")
+                tqdm(checks, "checking pictures", NUM_IMAGES, unit="img")
             )
             if not sound
         ]

@@ -157,8 +157,8 @@ class FolderConfig(tfds.core.BuilderConfig):
         """Hash of a file in [0, 1), or None if it is no picture."""
         try:
             data = _read(os.path.join(self.folder, path))
-            decoding.decode_picture(data, self.channels)
-        except (decoding.UnreadablePictureError, tf.errors.OpError):
+            decoding.decode_image(data, self.channels)
+        except (decoding.UnreadableImageError, tf.errors.OpError):
             return None
         digest = hashlib.sha256(data).digest()
         return int.from_bytes(digest[:6], "big") / 2**48
@@ -208,7 +208,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, paths):
         config = self.builder_config
         for path in paths:
-            picture = decoding.decode_picture(
+            picture = decoding.decode_image(
                 _read(os.path.join(config.folder, path)), config.channels
             )
             pixels = np.asarray(decoding.cover(picture, config.image_size))

@@ -9,7 +9,7 @@ from vqvae2_tf.data import decoding
 from vqvae2_tf.errors import UserError
 
 
-def read_picture(
+def read_image(
     path: str, image_size: tuple[int, int], channels: int
 ) -> np.ndarray:
     """Reads a picture as training reads those that are held out.
@@ -28,8 +28,8 @@ def read_picture(
     """
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            picture = decoding.decode_picture(file.read(), channels)
-    except (decoding.UnreadablePictureError, tf.errors.OpError) as error:
+            picture = decoding.decode_image(file.read(), channels)
+    except (decoding.UnreadableImageError, tf.errors.OpError) as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise UserError("is no picture of a known format") from error
         reason = " ".join(str(error).split())

@@ -20,7 +20,7 @@ from vqvae2_tf.errors import shorten
 FOLDER_PREFIX = "folder:"
 _OWN_BUILDERS = {"emoji64": emoji64.Emoji64, "ffhq": ffhq.Ffhq}
 _MANUAL_CHECKS = {
-    "ffhq": ffhq.find_pictures,
+    "ffhq": ffhq.find_images,
     "imagenet2012": imagenet.check_archives,
 }
 # Of the folder's pictures, and of ImageNet's and other TFDS data sets.
@@ -29,7 +29,7 @@ _VALIDATION_NAMES = ("validation", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureSource:
+class ImageSource:
     """A data set of pictures, split in two.
 
     Args:
@@ -176,7 +176,7 @@ def open_source(
     image_size: tuple[int, int] = (256, 256),
     channels: int = 3,
     validation_share: float = 0.1,
-) -> PictureSource:
+) -> ImageSource:
     """Finds a data set by its name, without reading any picture.
 
     Args:
@@ -189,7 +189,7 @@ def open_source(
         validation_share: Share held out where there is no validation split.
 
     Returns:
-        A `PictureSource`.
+        A `ImageSource`.
 
     Raises:
         UserError: If there is no such data set or folder.
@@ -202,10 +202,10 @@ def open_source(
             validation_share,
         )
         builder = Folder(config=config, data_dir=data_dir)
-        return PictureSource(builder, validation_share)
+        return ImageSource(builder, validation_share)
     if dataset in _OWN_BUILDERS:
         builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
-        return PictureSource(builder, validation_share)
+        return ImageSource(builder, validation_share)
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -223,4 +223,4 @@ def open_source(
     features = dict((builder.info.features or {}).items())
     if not isinstance(features.get("image"), tfds.features.Image):
         raise UserError(f"--dataset={dataset} has no pictures named image.")
-    return PictureSource(builder, validation_share)
+    return ImageSource(builder, validation_share)

@@ -25,7 +25,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round((images + 1.0) * 127.5).astype("uint8")
 
 
-def save_picture(path: str, image: np.ndarray) -> None:
+def save_image(path: str, image: np.ndarray) -> None:
     """Writes one picture as a PNG, whole or not at all.
 
     Args:
@@ -35,8 +35,8 @@ def save_picture(path: str, image: np.ndarray) -> None:
     _save(path, _as_pillow(to_uint8(image)))
 
 
-def load_picture(path: str) -> np.ndarray:
-    """What `save_picture` wrote, as `[H, W, C]` float32 in [-1, 1]."""
+def load_image(path: str) -> np.ndarray:
+    """What `save_image` wrote, as `[H, W, C]` float32 in [-1, 1]."""
     with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as picture:
         pixels = np.asarray(picture, "float32") / 127.5 - 1.0
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -11,7 +11,7 @@ from absl import flags
 
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.data.source import PictureSource
+from vqvae2_tf.data.source import ImageSource
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.level import latent_map_sizes
 from vqvae2_tf.level import level_names
@@ -384,7 +384,7 @@ def _check_priors(config):
             )
 
 
-def open_pictures(config: types.SimpleNamespace) -> PictureSource:
+def open_pictures(config: types.SimpleNamespace) -> ImageSource:
     """The data set of a configuration; see `open_source`."""
     return open_source(
         config.dataset,

@@ -13,7 +13,7 @@ from vqvae2_tf.files import provenance as cards
 from vqvae2_tf.codes import records as code_records
 from vqvae2_tf.files import grids as pictures
 from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import picture_examples
+from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.lock import lock
 from vqvae2_tf.errors import is_disk_full
@@ -62,7 +62,7 @@ class Run:
     Args:
         config: From `config.resolve`, its precision chosen.
         strategy: `tf.distribute.Strategy`.
-        source: `PictureSource`, prepared; None for priors alone.
+        source: `ImageSource`, prepared; None for priors alone.
     """
 
     def __init__(self, config, strategy, source=None):
@@ -133,7 +133,7 @@ class Run:
 
     def _pictures(self, split, augment=()):
         config = self.config
-        return picture_examples(
+        return image_examples(
             self._source,
             split,
             config.image_size,

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from vqvae2_tf.codes import npz as code_files
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.grids import load_picture
+from vqvae2_tf.files.grids import load_image
 from vqvae2_tf.files.grids import save_grid
-from vqvae2_tf.files.grids import save_picture
+from vqvae2_tf.files.grids import save_image
 
 PICTURES = "pictures"
 CODES = "codes"
@@ -103,12 +103,12 @@ class SampleFolder:
             code_files.save_codes(
                 self.path(CODES, label, index, code_files.ENDING), codes
             )
-        save_picture(self.path(PICTURES, label, index, ".png"), image)
+        save_image(self.path(PICTURES, label, index, ".png"), image)
 
     def _load(self, label, index):
         path = self.path(PICTURES, label, index, ".png")
         try:
-            return load_picture(path)
+            return load_image(path)
         except (OSError, tf.errors.OpError) as error:
             raise UserError(
                 f"{path} cannot be read; remove it to have it drawn again."
