@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class UserError(ValueError):
-    """A mistake of the user's, told in one sentence without a stack trace."""
+    """A user's mistake, reported in one sentence without a stack trace."""
 
 
 def one_line(error: BaseException) -> str:
@@ -22,16 +22,42 @@ def shorten(names: Sequence[str], count: int = 5) -> str:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an exception, or one that caused it, says the disk is full.
+    """Whether an exception, or one that caused it, reports a full disk.
 
-    Full, over its quota, or at the largest size that a file may have.
+    A full disk, an exceeded quota, or a file above the largest size allowed.
     """
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     while error is not None:
         if isinstance(error, OSError) and error.errno in codes:
             return True
-        # TensorFlow's errors have the words and not the number.
+        # TensorFlow's errors have the words but not the number.
         if any(os.strerror(code) in str(error) for code in codes):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def sentence_for(error: BaseException, memory_advice: str = "") -> str | None:
+    """What a command prints when an exception ends it.
+
+    Args:
+        error: The exception.
+        memory_advice: What the user can do if the memory is full.
+
+    Returns:
+        One sentence, or None for an error whose stack trace is needed.
+    """
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted. Run the same command again to resume."
+    if is_disk_full(error):
+        return (
+            "error: the disk is full; make room and run the same command "
+            "again to resume."
+        )
+    # By name, as TensorFlow need not be installed.
+    names = [base.__name__ for base in type(error).__mro__]
+    if "ResourceExhaustedError" in names:
+        return f"error: out of memory{memory_advice and '; '}{memory_advice}."
+    return None

@@ -120,7 +120,7 @@ def test_pictures_to_codes_and_back(networks, run_dir, pictures, tmp_path):
         f"--output={codes}",
         "--batch_size=2",
     )
-    assert told == "error: 1 of 4 files were left out, as told above."
+    assert told == "error: 1 of 4 files were skipped, as reported above."
     done = run_tool(
         "decode",
         f"--saved_model={run_dir / 'saved_models' / 'autoencoder'}",

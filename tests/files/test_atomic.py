@@ -1,20 +1,18 @@
-"""Files are whole or not there."""
+"""Files are complete or do not exist."""
 
 import errno
-import subprocess
-import sys
 
 import pytest
-import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files.atomic import read_json
 from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.files.atomic import write_json
 from vqvae2_tf.files.atomic import write_text
-from vqvae2_tf.files.lock import lock
 
 
-def test_a_failed_write_keeps_what_was_there(tmp_path):
+def test_a_failed_write_keeps_the_existing_file(tmp_path):
     path = tmp_path / "file.txt"
     write_text(str(path), "old")
 
@@ -30,46 +28,36 @@ def test_a_failed_write_keeps_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_held_folder_is_refused_until_its_process_ends(tmp_path):
-    folder = tmp_path / "new" / "folder"
-    script = (
-        "import sys, time; from vqvae2_tf.files.lock import lock\n"
-        f"with lock({str(folder)!r}): print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout.readline() == "held\n"
-            with (
-                pytest.raises(UserError, match=str(folder)),
-                lock(str(folder)),
-            ):
-                pass
-        finally:
-            process.kill()
-    with lock(str(folder)):
-        pass
-    assert not list(folder.iterdir())
+def test_a_folder_replaces_the_existing_one(tmp_path):
+    write_text(str(tmp_path / "folder" / "old.txt"), "old")
+    with replacing(str(tmp_path / "folder")) as temporary:
+        write_text(f"{temporary}/new.txt", "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new.txt"]
 
 
-def test_a_full_disk_is_recognised_behind_other_errors():
-    full = OSError(errno.ENOSPC, "No space left on device")
-    wrapped = RuntimeError("could not save")
-    wrapped.__cause__ = full
-    by_words = tf.errors.ResourceExhaustedError(
-        None, None, "x.tempstate; No space left on device"
-    )
-    assert is_disk_full(full)
-    assert is_disk_full(wrapped)
-    assert is_disk_full(by_words)
-    assert not is_disk_full(OSError(errno.ENOENT, "No such file"))
-
-
-def test_a_folder_in_a_files_place_is_told(tmp_path):
+def test_a_folder_in_place_of_a_file_is_reported(tmp_path):
     (tmp_path / "a.txt").mkdir()
     (tmp_path / "b").write_text("a file")
     for path in (tmp_path / "a.txt", tmp_path / "b" / "c.txt"):
         with pytest.raises(UserError, match=f"{path} cannot be written"):
             write_text(str(path), "text")
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "b"}
+
+
+def test_json_comes_back(tmp_path):
+    path = str(tmp_path / "a.json")
+    write_json(path, {"a": [1, None, 0.1]})
+    assert read_json(path, "remove it") == {"a": [1, None, 0.1]}
+
+
+@pytest.mark.parametrize("data", [b"", b'{"a": 1', b"[1]", b"\xff"])
+def test_damaged_json_is_reported_with_advice(tmp_path, data):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.json is damaged; remove it\."):
+        read_json(str(tmp_path / "a.json"), "remove it")
+
+
+def test_checking_a_folder_leaves_nothing_behind(tmp_path):
+    check_writable("output", str(tmp_path / "new"))
+    check_writable("output", str(tmp_path))
+    assert not list(tmp_path.iterdir())

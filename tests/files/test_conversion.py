@@ -80,7 +80,7 @@ def test_every_file_is_converted_where_it_lies(folder):
     assert halving.batches == [[1, 2], [3, 4], [5]]
 
 
-def test_broken_files_are_left_out_with_a_count(folder, capsys):
+def test_broken_files_are_skipped_with_a_count(folder, capsys):
     (folder / "in" / "b.txt").write_text("two")
     with pytest.raises(UserError, match="1 of 5 files"):
         Halving()(folder)
@@ -108,11 +108,13 @@ def test_files_of_another_folder_do_not_pass_for_done(folder):
     (other / "in").mkdir(parents=True)
     (other / "in" / "a.txt").write_text("9")
     (other / "out").symlink_to(folder / "out")
-    with pytest.raises(UserError, match="another input .*give another folder"):
+    with pytest.raises(
+        UserError, match="input .*; give another folder"
+    ):
         Halving()(other)
 
 
-def test_a_target_that_cannot_be_written_is_told(folder):
+def test_a_target_that_cannot_be_written_is_reported(folder):
     (folder / "out").write_text("a file")
     with pytest.raises(UserError, match="--output=.*out cannot be written"):
         Halving()(folder)
@@ -139,7 +141,7 @@ def test_overwriting_does_all_anew(folder):
 
 def test_files_of_other_settings_do_not_pass_for_done(folder):
     Halving()(folder)
-    with pytest.raises(UserError, match=r"another by \(2 then, 3 now\)"):
+    with pytest.raises(UserError, match=r"settings: by \(2 then, 3 now\)"):
         Halving()(folder, {"by": 3})
     (folder / "out" / "half.json").unlink()
     with pytest.raises(UserError, match="half.json"):
@@ -153,7 +155,7 @@ def test_a_stopped_overwriting_leaves_nothing_of_before(folder):
     assert results(folder) == {"a.half": 0.5, "b.half": 1}
 
 
-def test_what_cannot_be_converted_is_told(tmp_path):
+def test_what_cannot_be_converted_is_reported(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         Halving()(tmp_path)
     (tmp_path / "in").mkdir()

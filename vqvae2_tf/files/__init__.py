@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and folders of them."""
+"""Files on disk: atomic writes, locks, provenance, grids, conversion."""

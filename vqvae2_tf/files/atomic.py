@@ -21,14 +21,13 @@ def replacing(path: str) -> Iterator[str]:
 
     Yields:
         The temporary path, in the same folder and with the same ending. If the
-        block fails the temporary file is removed and `path` is as it was.
+        block fails, the temporary file is removed and `path` is unchanged.
 
     Raises:
-        UserError: If a folder is in the file's place, or a file in its
-            folder's.
+        UserError: If `path` is a folder, or its folder is a file.
     """
     folder, name = os.path.split(path)
-    # Short, as a long name could be too long with more before it.
+    # A short name, as a prefix could make a long one too long.
     ending = os.path.splitext(name)[1]
     temporary = os.path.join(
         folder, f".writing-{os.getpid()}-{threading.get_ident()}{ending}"
@@ -56,6 +55,12 @@ def as_user_error(what: str) -> Iterator[None]:
         raise UserError(f"{what} cannot be written: {error.message}") from error
 
 
+def read_bytes(path: str) -> bytes:
+    """The contents of a file."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a file whole or not at all."""
     with (
@@ -79,7 +84,7 @@ def read_json(path: str, advice: str) -> dict:
     """Reads a JSON file that holds one object.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         advice: What the user can do if the file is damaged.
 
     Raises:
@@ -96,11 +101,11 @@ def read_json(path: str, advice: str) -> dict:
 
 
 def check_writable(flag: str, folder: str) -> None:
-    """Checks that files can be written into a folder, existing or not.
+    """Checks that files can be written into a folder that may not exist yet.
 
     Args:
-        flag: The flag that names the folder.
-        folder: Its path.
+        flag: Name of the flag that names the folder.
+        folder: Path of the folder.
 
     Raises:
         UserError: If nothing can be written there.
@@ -117,7 +122,7 @@ def check_writable(flag: str, folder: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Removes a file or a whole folder, if it is there."""
+    """Removes a file or a whole folder, if it exists."""
     if tf.io.gfile.isdir(path):
         tf.io.gfile.rmtree(path)
     elif tf.io.gfile.exists(path):

@@ -1,8 +1,9 @@
-"""Files of a folder turned into files of another one, in batches."""
+"""Converts the files of one folder into files of another, in batches."""
 
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -12,21 +13,21 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files import provenance as cards
+from vqvae2_tf.files import provenance
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.files.listing import list_files
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What becomes of each file.
+    """How each file is converted.
 
     Args:
-        endings: Of the files that are read.
-        ending: Of the files that are written.
-        read: Function of a path to an example; raises `UserError` if the file
-            is broken.
-        convert: Function of a list of examples to a list of results.
+        endings: Endings of the files that are read.
+        ending: Ending of the files that are written.
+        read: Function from a path to an example; raises `UserError` if the
+            file is broken.
+        convert: Function from a list of examples to a list of results.
         write: Function of a path and a result.
     """
 
@@ -46,24 +47,26 @@ def convert_folder(
     settings: dict,
     overwrite: bool = False,
 ) -> None:
-    """Converts the files of a folder, subfolders too, that are not done yet.
+    """Converts the files of a folder and its subfolders.
 
-    A file that cannot be read is told and left out; the rest is done.
+    Files whose results exist already are not converted again. A file that
+    cannot be read is reported and skipped.
 
     Args:
-        conversion: What becomes of each file.
+        conversion: How each file is converted.
         source: Folder to read (`--input`).
-        target: Folder to write (`--output`), as the source is arranged.
+        target: Folder to write (`--output`), with the subfolders of the source.
         batch_size: Files converted at once.
-        card: Name of the file that notes the settings, in the target.
-        settings: What the files are made with, besides the source, as JSON
-            has it.
-        overwrite: Remove the files that are there and do all anew.
+        card: Name of the provenance file in the target.
+        settings: Settings that the files are made with, besides the source;
+            JSON values.
+        overwrite: Whether to remove existing results and convert all files
+            again.
 
     Raises:
         UserError: If there is nothing to read, the target cannot be written
-            to, its files were made with other settings or of another source,
-            or, at the end, some files were left out.
+            to, its files were made with other settings or from another
+            source, or, at the end, some files were skipped.
     """
     source, target = (
         os.path.expanduser(folder).rstrip("/") for folder in (source, target)
@@ -72,8 +75,8 @@ def convert_folder(
         raise UserError(f"--input={source}: there is no such folder.")
     if conversion.ending in conversion.endings and _is_within(target, source):
         raise UserError(
-            f"--output={target} must not be in --input={source}: what is "
-            "written would be read the next time."
+            f"--output={target} must not be in --input={source}: the next "
+            "run would read its files."
         )
     paths = list_files(source, conversion.endings)
     if not paths:
@@ -84,59 +87,53 @@ def convert_folder(
     check_writable("output", target)
     targets = _targets(paths, target, conversion.ending)
     if overwrite:
-        # Before the card: what is left of other settings must not pass for
-        # done if this is stopped.
+        # Before `claim`: if this is interrupted, no file of other settings
+        # may pass for converted.
         for path in (*targets.values(), os.path.join(target, card)):
             if tf.io.gfile.exists(path):
                 tf.io.gfile.remove(path)
-    cards.claim(
+    # However the same folder is written.
+    absolute = source if "://" in source else os.path.abspath(source)
+    provenance.claim(
         target,
         card,
-        {**settings, "input": _settled(source)},
+        {**settings, "input": absolute},
         targets.values(),
         "give another folder, or --overwrite",
     )
-    todo = [path for path in paths if not tf.io.gfile.exists(targets[path])]
-    done_before = len(paths) - len(todo)
-    left_out = _convert(conversion, source, targets, todo, batch_size)
+    remaining = [p for p in paths if not tf.io.gfile.exists(targets[p])]
+    skipped = _convert(conversion, source, targets, remaining, batch_size)
     print(
-        f"{target}: {len(paths) - done_before - left_out} files written, "
-        f"{done_before} there before"
+        f"{target}: {len(remaining) - skipped} files written, "
+        f"{len(paths) - len(remaining)} existed before"
     )
-    if left_out:
+    if skipped:
         raise UserError(
-            f"{left_out} of {len(paths)} files were left out, as told above."
+            f"{skipped} of {len(paths)} files were skipped, as reported above."
         )
 
 
 def _targets(paths, folder, ending):
-    """`{"<path>": "<what is written>"}`; a.png and a.jpg both keep theirs."""
+    """`{"<path>": "<path to write>"}`; a.png and a.jpg keep their endings."""
     stems = {path: os.path.splitext(path)[0] for path in paths}
-    # What a whole name is, as of a.png beside a.png.jpg, is taken too.
-    takers = collections.Counter([*stems.values(), *paths])
+    # Reserve full file names too: a.png beside a.png.jpg would collide.
+    uses = collections.Counter([*stems.values(), *paths])
     return {
-        path: os.path.join(
-            folder, (stem if takers[stem] == 1 else path) + ending
-        )
+        path: os.path.join(folder, (stem if uses[stem] == 1 else path) + ending)
         for path, stem in stems.items()
     }
 
 
-def _settled(folder):
-    """The same folder, however it is written."""
-    return folder if "://" in folder else os.path.abspath(folder)
-
-
-def _convert(conversion, source, targets, todo, batch_size):
-    """Converts files. Returns how many were left out."""
-    left_out = 0
+def _convert(conversion, source, targets, remaining, batch_size):
+    """Converts files. Returns how many were skipped."""
+    skipped = 0
     batches = [
-        todo[start : start + batch_size]
-        for start in range(0, len(todo), batch_size)
+        remaining[start : start + batch_size]
+        for start in range(0, len(remaining), batch_size)
     ]
     with (
         concurrent.futures.ThreadPoolExecutor() as pool,
-        tqdm(total=len(todo), unit="file") as progress,
+        tqdm(total=len(remaining), unit="file") as progress,
     ):
 
         def start_reading(batch):
@@ -145,29 +142,23 @@ def _convert(conversion, source, targets, todo, batch_size):
                 for path in batch
             ]
 
-        following = start_reading(batches[0]) if batches else []
-        for i, batch in enumerate(batches):
-            # One batch is read while the one before is converted, not more.
-            reading = following
-            if i + 1 < len(batches):
-                following = start_reading(batches[i + 1])
-            written, examples = [], []
+        # While one batch is converted, only the next one is read.
+        following = start_reading(remaining[:batch_size])
+        for batch, next_batch in itertools.pairwise([*batches, []]):
+            reading, following = following, start_reading(next_batch)
+            paths, examples = [], []
             for path, future in zip(batch, reading, strict=True):
                 try:
                     examples.append(future.result())
-                    written.append(targets[path])
+                    paths.append(targets[path])
                 except UserError as error:
-                    _tell(path, error)
-                    left_out += 1
+                    tqdm.write(f"{path}: {error}", file=sys.stderr)
+                    skipped += 1
             if examples:
                 results = conversion.convert(examples)
-                list(pool.map(conversion.write, written, results))
+                list(pool.map(conversion.write, paths, results))
             progress.update(len(batch))
-    return left_out
-
-
-def _tell(path, reason):
-    tqdm.write(f"{path}: {reason}", file=sys.stderr)
+    return skipped
 
 
 def _is_within(path, folder):

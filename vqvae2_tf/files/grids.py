@@ -1,4 +1,6 @@
-"""Grids of pictures as PNG files."""
+"""Images and grids of images as PNG files."""
+
+import io
 
 import numpy as np
 import tensorflow as tf
@@ -6,14 +8,14 @@ from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
-from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.files.atomic import write_bytes
 
 _GAP = 2
 _FONT_SIZE = 14
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Pictures for the screen.
+    """Images as a screen shows them.
 
     Args:
         images: `[..., H, W, C]` float in [-1, 1]; clipped.
@@ -26,10 +28,10 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def save_image(path: str, image: np.ndarray) -> None:
-    """Writes one picture as a PNG, whole or not at all.
+    """Writes one image as a PNG, whole or not at all.
 
     Args:
-        path: Of the PNG.
+        path: Path of the PNG.
         image: `[H, W, C]` float in [-1, 1], C 1 or 3.
     """
     _save(path, _as_pillow(to_uint8(image)))
@@ -37,50 +39,40 @@ def save_image(path: str, image: np.ndarray) -> None:
 
 def load_image(path: str) -> np.ndarray:
     """What `save_image` wrote, as `[H, W, C]` float32 in [-1, 1]."""
-    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as picture:
-        pixels = np.asarray(picture, "float32") / 127.5 - 1.0
+    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as image:
+        pixels = np.asarray(image, "float32") / 127.5 - 1.0
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def save_grid(
     path: str, rows: list[np.ndarray], titles: list[str] | None = None
 ) -> None:
-    """Writes rows of pictures as one PNG.
+    """Writes rows of images as one PNG.
 
     Args:
-        path: Of the PNG.
+        path: Path of the PNG.
         rows: List of `[n, H, W, C]` float in [-1, 1], all of one size.
         titles: Optional names of the rows, written to the left of them.
     """
-    height, width = rows[0].shape[1:3]
+    height, width = (size + _GAP for size in rows[0].shape[1:3])
+    columns = max(len(row) for row in rows)
     font = ImageFont.load_default(_FONT_SIZE)
-    left = 0
+    margin = 0
     if titles:
-        left = round(max(font.getlength(title) for title in titles)) + 8
-    across = max(len(row) for row in rows)
+        margin = round(max(font.getlength(title) for title in titles)) + 8
     canvas = Image.new(
         "RGB",
-        (
-            left + across * (width + _GAP) + _GAP,
-            len(rows) * (height + _GAP) + _GAP,
-        ),
+        (margin + columns * width + _GAP, len(rows) * height + _GAP),
         "white",
     )
     draw = ImageDraw.Draw(canvas)
     for i, row in enumerate(rows):
-        top = _GAP + i * (height + _GAP)
+        top = _GAP + i * height
         if titles:
-            draw.text(
-                (4, top + height / 2),
-                titles[i],
-                fill="black",
-                font=font,
-                anchor="lm",
-            )
+            middle = (4, top + (height - _GAP) / 2)
+            draw.text(middle, titles[i], "black", font, anchor="lm")
         for j, pixels in enumerate(to_uint8(row)):
-            canvas.paste(
-                _as_pillow(pixels), (left + _GAP + j * (width + _GAP), top)
-            )
+            canvas.paste(_as_pillow(pixels), (margin + _GAP + j * width, top))
     _save(path, canvas)
 
 
@@ -88,9 +80,7 @@ def _as_pillow(pixels):
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def _save(path, picture):
-    with (
-        replacing(path) as temporary,
-        tf.io.gfile.GFile(temporary, "wb") as file,
-    ):
-        picture.save(file, format="PNG")
+def _save(path, image):
+    data = io.BytesIO()
+    image.save(data, format="PNG")
+    write_bytes(path, data.getvalue())

@@ -9,19 +9,18 @@ from vqvae2_tf.errors import UserError
 
 
 def list_files(folder: str, endings: Collection[str]) -> list[str]:
-    """Files of a folder and its subfolders, hidden ones left out.
+    """Files of a folder and its subfolders, except hidden ones.
 
     Args:
-        folder: Local, or any that `tf.io.gfile` reads.
-        endings: Endings of the files' names, in lower case, with the dot.
+        folder: Local path, or any that `tf.io.gfile` reads.
+        endings: Endings of the file names, in lower case, with the dot.
 
     Returns:
         Paths relative to the folder, sorted.
 
     Raises:
-        UserError: If a file's name is not UTF-8.
+        UserError: If the name of a file is not UTF-8.
     """
-    paths = []
     try:
         walk = list(tf.io.gfile.walk(folder))
     except UnicodeDecodeError as error:
@@ -29,11 +28,9 @@ def list_files(folder: str, endings: Collection[str]) -> list[str]:
             f"{folder} has a file whose name is not UTF-8 ({error.object!r}); "
             "rename it."
         ) from error
-    for parent, _, names in walk:
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(
-                tuple(endings)
-            ):
-                path = os.path.join(parent, name)
-                paths.append(path[len(folder) :].lstrip("/"))
-    return sorted(paths)
+    return sorted(
+        os.path.join(parent, name)[len(folder) :].lstrip("/")
+        for parent, _, names in walk
+        for name in names
+        if not name.startswith(".") and name.lower().endswith(tuple(endings))
+    )

@@ -17,13 +17,13 @@ except ImportError:  # Windows.
 
 @contextlib.contextmanager
 def lock(folder: str) -> Iterator[None]:
-    """Locks a folder for this process, until the block or the process ends.
+    """Locks a folder for this process until the block or the process ends.
 
-    Works on local file systems alone: not in clouds, not on most network file
+    Works only on local file systems: not in clouds, not on most network file
     systems, and not on Windows.
 
     Args:
-        folder: Created if it does not exist.
+        folder: Path of the folder; it is created if it does not exist.
 
     Raises:
         UserError: If another process has locked it.

@@ -1,13 +1,16 @@
-"""Cards: what a folder's files were made with, so that work can be gone on."""
+"""Provenance files record the settings that a folder's files were made with.
 
-import json
+With them, interrupted work can resume safely.
+"""
+
 import os
 from collections.abc import Iterable
 
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import write_text
+from vqvae2_tf.files.atomic import read_json
+from vqvae2_tf.files.atomic import write_json
 
 
 def claim(
@@ -17,40 +20,30 @@ def claim(
     targets: Iterable[str],
     advice: str = "give another folder",
 ) -> None:
-    """Writes a folder's card, or checks that it says the same.
+    """Writes a folder's provenance file, or checks that it is the same.
 
     Args:
-        folder: That files are written to.
-        card: The card's file name.
-        settings: What the files are made with, as JSON has it.
-        targets: Paths that would be written. Without a card there must be
-            none of them yet, or they would pass for finished.
-        advice: What the user can do about it.
+        folder: Folder that files are written to.
+        card: Name of the provenance file.
+        settings: Settings that the files are made with; JSON values.
+        targets: Paths that would be written. Without a provenance file none
+            of them may exist, or they would pass for finished.
+        advice: What the user can do if the folder cannot be used.
 
     Raises:
-        UserError: If the folder's files were made with something else.
+        UserError: If the folder's files were made with other settings.
     """
     path = os.path.join(folder, card)
-    if tf.io.gfile.exists(path):
-        _check(path, settings, advice)
+    if not tf.io.gfile.exists(path):
+        for target in targets:
+            if tf.io.gfile.exists(target):
+                raise UserError(
+                    f"{target} exists, but no {card} in {folder} records how "
+                    f"it was made; {advice}."
+                )
+        write_json(path, settings)
         return
-    for target in targets:
-        if tf.io.gfile.exists(target):
-            raise UserError(
-                f"{target} is there, but no {card} in {folder} that says how "
-                f"it was made; {advice}."
-            )
-    write_text(path, json.dumps(settings, indent=2) + "\n")
-
-
-def _check(path, settings, advice):
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            earlier = json.load(file)
-        except ValueError:
-            earlier = None
-    if not isinstance(earlier, dict):
-        raise UserError(f"{path} is damaged; {advice}.")
+    earlier = read_json(path, advice)
     differing = [
         f"{name} ({earlier.get(name)} then, {settings.get(name)} now)"
         for name in sorted({*earlier, *settings})
@@ -58,6 +51,6 @@ def _check(path, settings, advice):
     ]
     if differing:
         raise UserError(
-            f"{path} tells of files made with another "
-            f"{' and another '.join(differing)}; {advice}."
+            f"{path}: these files were made with different settings: "
+            f"{', '.join(differing)}; {advice}."
         )
