@@ -30,13 +30,13 @@ def draw(request):
     return draw
 
 
-def picture(low=0.3, high=0.7, shape=(8, 8, 3)):
+def make_image(low=0.3, high=0.7, shape=(8, 8, 3)):
     draws = np.random.default_rng(0).uniform(low, high, size=shape)
     return draws.astype("float32")
 
 
 def test_a_draw_is_a_function_of_seed_and_example(draw):
-    image = picture(0, 1, (12, 12, 3))
+    image = make_image(0, 1, (12, 12, 3))
     names = augmentation.NAMES
     np.testing.assert_array_equal(draw(image, names, 3), draw(image, names, 3))
     assert (draw(image, names, 3) != draw(image, names, 4)).any()
@@ -44,15 +44,15 @@ def test_a_draw_is_a_function_of_seed_and_example(draw):
 
 
 def test_results_stay_in_range(draw):
-    image = picture(0, 1)
+    image = make_image(0, 1)
     for index in range(20):
         result = draw(image, augmentation.NAMES, index)
         assert result.min() >= 0
         assert result.max() <= 1
 
 
-def test_flip_gives_the_picture_or_its_mirror_image(draw):
-    image = picture()
+def test_flip_gives_the_image_or_its_mirror_image(draw):
+    image = make_image()
     flipped = [(draw(image, ["flip"], i) != image).any() for i in range(200)]
     assert 60 < sum(flipped) < 140
     for i in range(5):
@@ -69,7 +69,7 @@ def test_crop_reaches_every_corner_and_without_it_the_centre_is_cut(draw):
 
 
 def test_brightness_moves_all_pixels_alike_within_its_delta(draw):
-    image = picture()
+    image = make_image()
     deltas = [draw(image, ["brightness"], i) - image for i in range(200)]
     assert np.ptp(deltas, axis=(1, 2, 3)).max() < 1e-5
     means = np.mean(deltas, axis=(1, 2, 3))
@@ -78,7 +78,7 @@ def test_brightness_moves_all_pixels_alike_within_its_delta(draw):
 
 
 def test_contrast_scales_around_the_mean_within_ten_percent(draw):
-    image = picture()
+    image = make_image()
     factors = []
     for i in range(200):
         result = draw(image, ["contrast"], i)
@@ -91,7 +91,7 @@ def test_contrast_scales_around_the_mean_within_ten_percent(draw):
 
 
 def test_hue_and_saturation_stay_within_their_deltas(draw):
-    image = picture(0.2, 0.8)
+    image = make_image(0.2, 0.8)
     before = tf.image.rgb_to_hsv(image).numpy()
     turns, factors = [], []
     for i in range(200):
@@ -106,7 +106,7 @@ def test_hue_and_saturation_stay_within_their_deltas(draw):
     assert 1.09 < max(factors) < 1.101
 
 
-def test_noise_is_added_to_half_of_the_pictures(draw):
+def test_noise_is_added_to_half_of_the_images(draw):
     image = np.full((8, 8, 3), 0.5, "float32")
     stds = [draw(image, ["noise"], i).std() for i in range(200)]
     noisy = [std for std in stds if std > 0]

@@ -104,8 +104,8 @@ def test_a_range_is_what_the_whole_has_there(start, stop):
     np.testing.assert_array_equal(seeds, expected)
 
 
-class Pictures:
-    """A source of a few pictures of noise."""
+class Images:
+    """A source of a few images of noise."""
 
     def __init__(self):
         draws = np.random.default_rng(0).integers(256, size=(10, 12, 14, 3))
@@ -127,14 +127,14 @@ class Pictures:
 
 
 @pytest.mark.parametrize("augmenter", augmentation.AUGMENTERS)
-def test_augmented_pictures_are_a_function_of_seed_and_step(augmenter):
+def test_augmented_images_are_a_function_of_seed_and_step(augmenter):
     if augmenter == "keras_cv" and not importlib.util.find_spec("keras_cv"):
         pytest.skip("keras-cv is not installed")
 
     def images(threads, start_step, global_seed):
         tf.random.set_seed(global_seed)
         examples = image_examples(
-            Pictures(), "train", (8, 8), 3, augmentation.NAMES, augmenter
+            Images(), "train", (8, 8), 3, augmentation.NAMES, augmenter
         )
         batches = training_batches(examples, 4, 0, start_step)
         options = tf.data.Options()

@@ -1,4 +1,4 @@
-"""Pictures of every usual mode."""
+"""Images of every usual mode."""
 
 import io
 import struct
@@ -13,21 +13,21 @@ from vqvae2_tf.data.decoding import cover
 from vqvae2_tf.data.decoding import decode_image
 
 
-def encoded(picture, file_format="PNG", **options):
+def encoded(image, file_format="PNG", **options):
     file = io.BytesIO()
-    picture.save(file, format=file_format, **options)
+    image.save(file, format=file_format, **options)
     return file.getvalue()
 
 
-def decoded(picture, channels=3, **options):
-    return np.asarray(decode_image(encoded(picture, **options), channels))
+def decoded(image, channels=3, **options):
+    return np.asarray(decode_image(encoded(image, **options), channels))
 
 
 RED = Image.new("RGB", (4, 3), (255, 0, 0))
 
 
 @pytest.mark.parametrize(
-    ("picture", "options"),
+    ("image", "options"),
     [
         (RED, {}),
         (RED, {"file_format": "WEBP", "lossless": True}),
@@ -36,8 +36,8 @@ RED = Image.new("RGB", (4, 3), (255, 0, 0))
     ],
     ids=["rgb", "webp", "palette", "cmyk"],
 )
-def test_colours_of_other_modes_are_kept(picture, options):
-    pixels = decoded(picture, **options)
+def test_colours_of_other_modes_are_kept(image, options):
+    pixels = decoded(image, **options)
     assert pixels.shape == (3, 4, 3)
     np.testing.assert_allclose(
         pixels, np.broadcast_to([255, 0, 0], (3, 4, 3)), atol=2
@@ -61,21 +61,21 @@ def test_cmyk_jpegs_have_the_colours_that_were_put_in():
 
 def clear_palette():
     """Left half index 0, which is clear; right half blue."""
-    picture = Image.new("P", (4, 2), 0)
-    picture.putpalette([0, 0, 0, 0, 0, 255])
-    picture.paste(1, (2, 0, 4, 2))
-    return picture
+    image = Image.new("P", (4, 2), 0)
+    image.putpalette([0, 0, 0, 0, 0, 255])
+    image.paste(1, (2, 0, 4, 2))
+    return image
 
 
 def by_key():
     """The same with a colour that means clear."""
-    picture = Image.new("RGB", (4, 2), (1, 2, 3))
-    picture.paste((0, 0, 255), (2, 0, 4, 2))
-    return picture
+    image = Image.new("RGB", (4, 2), (1, 2, 3))
+    image.paste((0, 0, 255), (2, 0, 4, 2))
+    return image
 
 
 @pytest.mark.parametrize(
-    ("picture", "options"),
+    ("image", "options"),
     [
         (clear_palette(), {"transparency": 0}),
         (clear_palette(), {"file_format": "GIF", "transparency": 0}),
@@ -83,8 +83,8 @@ def by_key():
     ],
     ids=["palette", "gif", "colour key"],
 )
-def test_clear_palette_entries_and_colours_are_white(picture, options):
-    pixels = decoded(picture, **options)
+def test_clear_palette_entries_and_colours_are_white(image, options):
+    pixels = decoded(image, **options)
     assert (pixels[:, :2] == 255).all()
     assert (pixels[:, 2:] == [0, 0, 255]).all()
 
@@ -134,10 +134,10 @@ def test_values_without_a_range_are_refused(values):
 
 
 def test_the_cameras_orientation_is_applied():
-    picture = Image.new("RGB", (4, 2))
-    exif = picture.getexif()
+    image = Image.new("RGB", (4, 2))
+    exif = image.getexif()
     exif[0x0112] = 6
-    pixels = decoded(picture, file_format="JPEG", exif=exif)
+    pixels = decoded(image, file_format="JPEG", exif=exif)
     assert pixels.shape == (4, 2, 3)
 
 
@@ -153,7 +153,7 @@ def test_truncated_and_empty_files_are_refused(file_format):
 
 
 def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():
-    # Orientation, a number; and the picture's width, but as text.
+    # Orientation, a number; and the image's width, but as text.
     fields = ((0x0112, 3, 1, b"\6\0\0\0"), (0x0100, 2, 4, b"abc\0"))
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(fields))
     exif += b"".join(struct.pack("<HHI4s", *field) for field in fields)
@@ -168,8 +168,8 @@ def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():
 )
 def test_cover_keeps_the_shape(size, expected):
     height, width = size
-    picture = cover(Image.new("L", (width, height)), (8, 8))
-    assert (picture.height, picture.width) == expected
+    image = cover(Image.new("L", (width, height)), (8, 8))
+    assert (image.height, image.width) == expected
 
 
 def test_long_strips_are_cut():

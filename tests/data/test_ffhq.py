@@ -1,4 +1,4 @@
-"""FFHQ out of pictures in the two published forms."""
+"""FFHQ out of images in the two published forms."""
 
 import pathlib
 import shutil
@@ -15,11 +15,11 @@ from vqvae2_tf.data import ffhq
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 
-# As published, but for the number of pictures.
+# As published, but for the number of images.
 NUM_TRAIN, NUM_IMAGES = 3, 5
 
 
-def picture(number):
+def make_image(number):
     """`[1024, 1024, 3]` uint8, smooth, different in all channels."""
     draws = np.random.default_rng(number).integers(256, size=(4, 4, 3))
     small = Image.fromarray(draws.astype("uint8"))
@@ -30,7 +30,7 @@ def write_png_files(folder):
     for number in range(NUM_IMAGES):
         path = folder / f"images1024x1024/00000/{number:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(number)).save(path)
+        Image.fromarray(make_image(number)).save(path)
 
 
 def record(pixels):
@@ -54,12 +54,12 @@ def write_records(folder, side=1024):
     path.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number in range(NUM_IMAGES):
-            writer.write(record(picture(number)[:side]))
+            writer.write(record(make_image(number)[:side]))
     return path
 
 
 @pytest.fixture(autouse=True)
-def few_pictures():
+def few_images():
     with (
         mock.patch.object(ffhq, "NUM_IMAGES", NUM_IMAGES),
         mock.patch.object(ffhq, "NUM_TRAIN", NUM_TRAIN),
@@ -89,7 +89,7 @@ class BuilderTestCase(tfds.testing.DatasetBuilderTestCase):
         super()._assertAsDataset(builder)
         start = 0
         for split, count in self.SPLITS.items():
-            expected = [picture(start + i) for i in range(count)]
+            expected = [make_image(start + i) for i in range(count)]
             examples = builder.as_dataset(split=split).as_numpy_iterator()
             found = [example["image"] for example in examples]
             for pixels in expected:
@@ -117,7 +117,7 @@ def prepare(tmp_path):
     return source
 
 
-def told(tmp_path):
+def error_sentence(tmp_path):
     """The sentence that preparing the data set ends with."""
     with pytest.raises(UserError) as caught:
         prepare(tmp_path)
@@ -126,14 +126,14 @@ def told(tmp_path):
 
 
 def test_a_record_has_the_published_length(tmp_path):
-    # 220,205,650,000 bytes for 70,000 pictures, says their download script.
+    # 220,205,650,000 bytes for 70,000 images, says their download script.
     assert ffhq.RECORD_BYTES * 70_000 == 220_205_650_000
     path = write_records(tmp_path)
     assert path.stat().st_size == NUM_IMAGES * ffhq.RECORD_BYTES
 
 
-def test_nothing_there_is_told_with_both_places(tmp_path):
-    sentence = told(tmp_path)
+def test_nothing_there_is_reported_with_both_places(tmp_path):
+    sentence = error_sentence(tmp_path)
     for word in ("images1024x1024", "ffhq-r10.tfrecords", str(tmp_path)):
         assert word in sentence
 
@@ -142,7 +142,7 @@ def test_missing_files_are_named(tmp_path):
     write_png_files(manual_dir(tmp_path))
     for name in ("00001.png", "00004.png"):
         (manual_dir(tmp_path) / "images1024x1024/00000" / name).unlink()
-    assert "lacks 00000/00001.png, 00000/00004.png;" in told(tmp_path)
+    assert "lacks 00000/00001.png, 00000/00004.png;" in error_sentence(tmp_path)
     write_records(manual_dir(tmp_path))
     assert prepare(tmp_path).num_examples("validation") == 2
 
@@ -178,24 +178,24 @@ def test_all_damaged_files_are_named_at_once(tmp_path):
     (folder / "00003.png").write_bytes(b"")
     Image.new("RGB", (1024, 1000)).save(folder / "00004.png")
     names = [f"00000/0000{i}.png" for i in (0, 2, 3, 4)]
-    assert f"get {', '.join(names)} again" in told(tmp_path)
+    assert f"get {', '.join(names)} again" in error_sentence(tmp_path)
 
 
-def test_half_a_record_file_is_told(tmp_path):
+def test_half_a_record_file_is_reported(tmp_path):
     path = write_records(manual_dir(tmp_path))
     with open(path, "rb+") as file:
         file.truncate(2 * ffhq.RECORD_BYTES)
-    sentence = told(tmp_path)
+    sentence = error_sentence(tmp_path)
     assert "expected 15,728,975 bytes" in sentence
     assert "found 6,291,590" in sentence
 
 
-def test_records_of_another_size_are_told(tmp_path):
+def test_records_of_another_size_are_reported(tmp_path):
     path = write_records(manual_dir(tmp_path), side=512)
     with mock.patch.object(
         ffhq, "RECORD_BYTES", path.stat().st_size // NUM_IMAGES
     ):
-        assert "(3, 512, 1024)" in told(tmp_path)
+        assert "(3, 512, 1024)" in error_sentence(tmp_path)
 
 
 def test_cloud_paths_are_read(tmp_path):
@@ -209,6 +209,6 @@ def test_cloud_paths_are_read(tmp_path):
     assert ffhq.find_images("ram://ffhq") == ffhq.PNG_FOLDER
     read = ffhq._read_records(f"ram://ffhq/{ffhq.RECORDS}", 1, 3)
     for number, pixels in enumerate(read, 1):
-        np.testing.assert_array_equal(pixels, picture(number))
+        np.testing.assert_array_equal(pixels, make_image(number))
     tf.io.gfile.remove("ram://ffhq/images1024x1024/00000/00004.png")
     assert ffhq.find_images("ram://ffhq") == ffhq.RECORDS

@@ -1,4 +1,4 @@
-"""Pictures as the scripts read them."""
+"""Images as the scripts read them."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from vqvae2_tf.files.listing import list_files
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_read_as_in_training(tmp_path, channels):
+def test_images_are_read_as_in_training(tmp_path, channels):
     folder = tmp_path / "p"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -42,8 +42,8 @@ def test_pictures_are_read_as_in_training(tmp_path, channels):
         assert min(np.abs(image - other).max() for other in in_training) < 1e-6
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", None])
-def test_what_is_no_picture_is_a_user_error(tmp_path, data):
+@pytest.mark.parametrize("data", [b"", b"no image", None])
+def test_what_is_no_image_is_a_user_error(tmp_path, data):
     path = tmp_path / "a.png"
     Image.new("RGB", (40, 40), "red").save(path)
     path.write_bytes(path.read_bytes()[:60] if data is None else data)

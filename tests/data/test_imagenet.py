@@ -15,9 +15,9 @@ from vqvae2_tf.errors import UserError
 
 def jpeg(seed):
     draws = np.random.default_rng(seed).integers(256, size=(2, 3, 3))
-    picture = Image.fromarray(draws.astype("uint8")).resize((60, 40))
+    image = Image.fromarray(draws.astype("uint8")).resize((60, 40))
     file = io.BytesIO()
-    picture.save(file, format="JPEG")
+    image.save(file, format="JPEG")
     return file.getvalue()
 
 
@@ -68,7 +68,7 @@ def test_a_missing_archive_is_named(name, tmp_path):
         open_source("imagenet2012", str(tmp_path)).prepare()
 
 
-def test_missing_archives_are_told_in_one_sentence(tmp_path):
+def test_missing_archives_are_reported_in_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"train\.tar and .*val\.tar") as caught:
         open_source("imagenet2012", str(tmp_path)).prepare()
     assert "\n" not in str(caught.value)

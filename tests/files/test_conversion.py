@@ -108,9 +108,7 @@ def test_files_of_another_folder_do_not_pass_for_done(folder):
     (other / "in").mkdir(parents=True)
     (other / "in" / "a.txt").write_text("9")
     (other / "out").symlink_to(folder / "out")
-    with pytest.raises(
-        UserError, match="input .*; give another folder"
-    ):
+    with pytest.raises(UserError, match="input .*; give another folder"):
         Halving()(other)
 
 

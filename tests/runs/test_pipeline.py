@@ -673,7 +673,7 @@ def test_broken_pictures_are_named_and_trained_without(small_run, tmp_path):
     # A process of its own, as logging keeps the first standard error.
     result = run_train(tmp_path, "--stage=autoencoder", own_process=True)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "left out: dark/bad.jpg" in result.stderr
+    assert "skipped: dark/bad.jpg" in result.stderr
     whole, spared = (
         (folder / "run" / "autoencoder" / "result.json").read_bytes()
         for folder in (small_run, tmp_path)

@@ -1,1 +1,1 @@
-"""Pictures in, codes in and out. Imports nothing else of this package."""
+"""Images only: sources, decoding, augmentation, batches."""

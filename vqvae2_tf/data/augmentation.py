@@ -1,4 +1,4 @@
-"""Augmentation keyed by (seed, example): the same at any parallelism."""
+"""Augmentation as a function of (seed, example), at any parallelism."""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -61,11 +61,11 @@ AUGMENTERS = ("tf_image", "keras_cv")
 
 
 def operations_of(augmenter: str) -> Mapping[str, Callable]:
-    """The random operations by name, in the order of their application.
+    """The random operations by name, in the order they are applied.
 
     Args:
-        augmenter: One of `AUGMENTERS`. `keras_cv` needs that package, and has
-            to be asked for outside of graphs.
+        augmenter: One of `AUGMENTERS`. `keras_cv` needs that package, and must
+            be requested outside of graphs.
 
     Returns:
         dict of functions of `(image, seed)`.
@@ -84,7 +84,7 @@ def augment(
     seed: tf.Tensor,
     operations: Mapping[str, Callable] = OPERATIONS,
 ) -> tf.Tensor:
-    """Crops a picture to size and applies random operations to it.
+    """Crops an image to size and applies random operations to it.
 
     The operations and their ranges are those of VQ-VAE-2, supplement A.1, on
     the [0, 1] pixel scale; `shift` (up to 4 pixels in each direction) is this
@@ -93,9 +93,10 @@ def augment(
     Args:
         image: `[h, w, C]` float32 in [0, 1], h and w not below `size`.
         size: `(height, width)` of the result.
-        names: Names out of `NAMES`. Without `crop` the centre is cut out.
+        names: Some of `NAMES`. Without `crop` the image is cropped at its
+            centre.
         seed: `[2]` int32 or int64; the result is a function of it.
-        operations: From `operations_of`.
+        operations: What `operations_of` returned.
 
     Returns:
         `[*size, C]` float32 in [0, 1].
@@ -114,7 +115,7 @@ def augment(
 
 
 def center_crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Cuts `[*size, C]` out of the middle of `[h, w, C]`."""
+    """Crops `[h, w, C]` to `[*size, C]` at its centre."""
     top = (tf.shape(image)[0] - size[0]) // 2
     left = (tf.shape(image)[1] - size[1]) // 2
     return image[top : top + size[0], left : left + size[1]]

@@ -1,21 +1,20 @@
 """The random operations of `augmentation.py` through keras-cv's layers.
 
-keras-cv's layers draw from a generator that has a state, so that a resumed run
-would see other draws. Here each layer is given draws that are a function of
-the seed, from the range that it was made with: the result is as stateless as
-that of `tf.image`.
+keras-cv's layers draw from a stateful generator, so that a resumed run would
+draw other values. Here each layer receives draws that are a function of the
+seed, from the layer's own range: the result is as stateless as `tf.image`'s.
 
-The layers' units are not those of the definition (brightness and hue as parts
-of the scale, saturation and contrast as factors):
+The layers' units differ from the definition's (brightness and hue as parts of
+the scale, saturation and contrast as factors):
 
-- `RandomHue` halves its factor and draws the sign apart.
-- `RandomSaturation` makes f / (1 - f) of its factor; 0.5 is the identity.
-- `RandomContrast` takes how far below and above 1 the factor may be; with one
-  number it takes that for both, where Keras' layer takes it for one.
-- Brightness, hue and contrast are clipped to [0, 1] one by one.
+- `RandomHue` halves its factor and draws the sign separately.
+- `RandomSaturation` scales by f / (1 - f) for a factor f; 0.5 is the identity.
+- `RandomContrast` takes how far the factor may be below and above 1; one
+  number is used for both, where Keras' layer uses it for one.
+- Brightness, hue and contrast each clip to [0, 1].
 
 Crop, shift and noise are those of `augmentation.py`: keras-cv's `RandomCrop`
-resamples the picture, and it has no shift by whole pixels and no noise.
+resamples the image, and it has neither a shift by whole pixels nor noise.
 """
 
 import keras_cv

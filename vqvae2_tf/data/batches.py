@@ -1,4 +1,4 @@
-"""Batches that are a function of (seed, step), so that a run can resume."""
+"""Batches as a function of (seed, step), so that a run can resume."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from vqvae2_tf.data.source import ImageSource
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """A finite set of examples and how one becomes a training example.
+    """A finite set of raw examples and how to read one.
 
     Args:
-        open: Opens the examples, raw and always in the same order, as a
-            `tf.data.Dataset`.
+        open: Function that returns the raw examples, always in the same order,
+            as a `tf.data.Dataset`.
         count: Number of examples.
-        read: Turns a raw example into a dict of tensors for evaluation.
-        read_for_training: The same for training: also takes a `[2]` int64
-            seed, unlike for every example drawn.
-        shuffled: Number of raw examples that are held to shuffle them. (2,048
-            encoded pictures of 1024x1024 are some 3 GB.)
+        read: Function from a raw example to a dict of tensors for evaluation.
+        read_for_training: The same for training. It also takes a `[2]` int64
+            seed, a different one for every example drawn.
+        shuffled: Number of raw examples in the shuffle buffer. (2,048 encoded
+            images of 1024x1024 take some 3 GB.)
     """
 
     open: Callable[[], tf.data.Dataset]
@@ -40,22 +40,21 @@ def image_examples(
     augment: Sequence[str] = (),
     augmenter: str = "tf_image",
 ) -> Examples:
-    """Examples out of a `ImageSource`.
+    """Examples of an `ImageSource`.
 
     Args:
-        source: The source, prepared.
+        source: A prepared source.
         split: `train` or `validation`.
-        image_size: `(height, width)`; pictures are scaled to cover it and
+        image_size: `(height, width)`; images are scaled to cover it and
             cropped.
         channels: 1 or 3.
-        augment: Names of `augmentation.NAMES`, applied in training.
+        augment: Some of `augmentation.NAMES`, applied in training.
         augmenter: One of `augmentation.AUGMENTERS`, which applies them.
 
     Returns:
         `Examples` of dicts with `image` `[*image_size, channels]` float32 in
         [-1, 1] and `label` int32.
     """
-
     operations = augmentation.operations_of(augmenter)
 
     def covered(example):
@@ -91,12 +90,12 @@ def image_examples(
 
 
 def with_ids(examples: Examples) -> Examples:
-    """Pictures with their data set's `id`, a scalar string, beside them.
+    """Adds the data set's `id` of each image, a scalar string.
 
-    Strings are for hosts: devices such as TPUs cannot hold them.
+    Devices such as TPUs cannot hold strings, which stay on the host.
 
     Args:
-        examples: What `image_examples` gave.
+        examples: What `image_examples` returned.
     """
     return dataclasses.replace(
         examples,
@@ -109,10 +108,9 @@ def with_ids(examples: Examples) -> Examples:
 
 
 def _cover(image, size):
-    """Scales `[h, w, C]` in [0, 1] to just cover `size`, unless it does."""
+    """Scales `[h, w, C]` in [0, 1] to just cover `size`."""
     shape = tf.cast(tf.shape(image)[:2], tf.float64)
-    wanted = tf.constant(size, tf.float64)
-    scale = tf.reduce_max(wanted / shape)
+    scale = tf.reduce_max(tf.constant(size, tf.float64) / shape)
     new_size = tf.maximum(
         tf.cast(tf.round(shape * scale), tf.int32), tf.constant(size)
     )
@@ -135,15 +133,15 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless shuffled batches; batch s is a function of (seed, s).
 
-    Each epoch is shuffled anew, in a window of `examples.shuffled`. Examples
-    run on over the epochs' borders, so that all batches are full.
+    Each epoch is shuffled again, in a window of `examples.shuffled`. A batch
+    may hold examples of two epochs, so that all batches are full.
 
     Args:
         examples: `Examples`.
-        batch_size: Over all hosts and replicas.
+        batch_size: Batch size over all hosts and replicas.
         seed: int.
         start_step: Number of the first batch.
-        context: `tf.distribute.InputContext` of this host, which then takes its
+        context: `tf.distribute.InputContext` of this host, which then reads its
             share of every batch, split for its replicas; None for one device.
 
     Returns:
@@ -153,7 +151,7 @@ def training_batches(
     start_epoch, skipped = divmod(first, examples.count)
 
     def shuffled(epoch):
-        # Of this function's graph alone: the order must not depend on the
+        # In this function's graph only: the order must not depend on the
         # process's global seed, which `shuffle` mixes in.
         tf.random.set_seed(1)
         return examples.open().shuffle(
@@ -162,19 +160,15 @@ def training_batches(
             reshuffle_each_iteration=False,
         )
 
-    # Read raw and in order up to here, so that skipping costs no decoding.
+    # Raw and in order up to here, so that skipping costs no decoding.
     dataset = tf.data.Dataset.range(start_epoch, tf.int64.max)
     dataset = dataset.flat_map(shuffled).skip(skipped)
-    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start=first), dataset)
-    dataset, replica_batch_size = _share(dataset, batch_size, context)
 
     def read(position, example):
         example_seed = tf.stack([tf.cast(seed, tf.int64), position])
         return examples.read_for_training(example, example_seed)
 
-    dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(replica_batch_size, drop_remainder=True)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return _batched(dataset, first, read, batch_size, context)
 
 
 def evaluation_batches(
@@ -191,49 +185,42 @@ def evaluation_batches(
 
     Args:
         examples: `Examples`.
-        batch_size: Over all hosts and replicas.
+        batch_size: Batch size over all hosts and replicas.
         context: As for `training_batches`.
         start: Number of the first example.
         stop: Number of the example after the last; None for all.
-        augmentation_seed: If given, examples are augmented as in training, by
-            this seed and their numbers.
+        augmentation_seed: If not None, examples are augmented as in training,
+            by this seed and their numbers.
 
     Returns:
         `tf.data.Dataset` of batched `examples.read`, with `weight` `[B]`
-        float32 beside it.
+        float32 added.
     """
-    count = (examples.count if stop is None else stop) - start
-    numbers = tf.data.Dataset.counter(start=start)
-    dataset = examples.open().skip(start).take(count)
-    weighted = tf.data.Dataset.zip(numbers, dataset).map(
-        lambda number, example: (number, example, 1.0)
-    )
-    padding = -count % batch_size
-    if padding:
-        filling = examples.open().take(1).repeat(padding)
-        weighted = weighted.concatenate(
-            filling.map(
-                lambda example: (tf.constant(0, tf.int64), example, 0.0)
-            )
-        )
-    weighted, replica_batch_size = _share(weighted, batch_size, context)
+    stop = examples.count if stop is None else stop
+    padding = examples.open().take(1).repeat((start - stop) % batch_size)
+    dataset = examples.open().skip(start).take(stop - start)
 
-    def read(number, example, weight):
+    def read(number, example):
+        weight = tf.cast(number < stop, tf.float32)
         if augmentation_seed is None:
             return {**examples.read(example), "weight": weight}
         seed = tf.stack([tf.constant(augmentation_seed, tf.int64), number])
         return {**examples.read_for_training(example, seed), "weight": weight}
 
-    weighted = weighted.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    weighted = weighted.batch(replica_batch_size, drop_remainder=True)
-    return weighted.prefetch(tf.data.AUTOTUNE)
-
-
-def _share(dataset, batch_size, context):
-    if context is None:
-        return dataset, batch_size
-    # A strategy takes one dataset a host, of one batch a replica.
-    return (
-        dataset.shard(context.num_input_pipelines, context.input_pipeline_id),
-        context.get_per_replica_batch_size(batch_size),
+    return _batched(
+        dataset.concatenate(padding), start, read, batch_size, context
     )
+
+
+def _batched(dataset, start, read, batch_size, context):
+    """Batches of `read(number, example)`, numbered from `start`."""
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start), dataset)
+    if context is not None:
+        # A strategy takes one dataset a host, of one batch a replica.
+        batch_size = context.get_per_replica_batch_size(batch_size)
+        dataset = dataset.shard(
+            context.num_input_pipelines, context.input_pipeline_id
+        )
+    dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    return dataset.prefetch(tf.data.AUTOTUNE)

@@ -1,25 +1,22 @@
-"""Any picture file to an array."""
+"""Decodes image files of any usual format."""
 
+import contextlib
 import io
 import math
 import struct
+from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent import futures
 
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
 from PIL import PngImagePlugin
+from tqdm import tqdm
 
-ENDINGS = (
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
+# The largest ratio of a covering image's longer side to the size covered.
 _LONGEST = 16
 
 # Pillow refuses PNG files with colour profiles and texts above 1 MiB, which
@@ -37,77 +34,96 @@ _BROKEN = (
 
 
 class UnreadableImageError(ValueError):
-    """Bytes that are no whole picture, or one without a defined range."""
+    """Bytes that are no complete image, or one without a defined range."""
 
 
 def decode_image(data: bytes, channels: int) -> Image.Image:
-    """Decodes a picture of any usual format and mode.
+    """Decodes an image of any usual format and mode.
 
-    Transparency, of whatever mode, is put on white. 16 bits a channel are
-    scaled to 8, greys to the nearest value, colours by their high byte, as
-    Pillow reads them. CMYK is converted without a colour profile. The
-    orientation that a camera noted is applied; of an animation the first
-    picture is taken.
+    Transparent images are put on white. 16 bits a channel are scaled to 8:
+    greys to the nearest value, colours by their high byte, as Pillow reads
+    them. CMYK is converted without a colour profile. The orientation recorded
+    by a camera is applied. Of an animation the first frame is taken.
 
     Args:
-        data: The file's bytes.
+        data: Contents of the file.
         channels: 1 (grey) or 3 (RGB).
 
     Returns:
         `PIL.Image.Image` of mode `L` or `RGB`.
 
     Raises:
-        UnreadableImageError: If the bytes are no whole picture, or its
-            values are floats or have more than 16 bits, so that nothing says
-            which of them is white.
+        UnreadableImageError: If the bytes are no complete image, or if its
+            values are floats or have more than 16 bits, so that white is
+            undefined.
     """
     try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-        picture = _eight_bits(ImageOps.exif_transpose(picture))
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture)
-        return picture.convert("L" if channels == 1 else "RGB")
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        image = _eight_bits(ImageOps.exif_transpose(image))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return image.convert("L" if channels == 1 else "RGB")
     except _BROKEN as error:
         raise UnreadableImageError(str(error)) from error
 
 
-def _eight_bits(picture):
-    """A picture of 8 bits a channel; 16-bit greys are scaled by 1 / 257."""
-    if picture.mode == "F":
+def _eight_bits(image):
+    """An image of 8 bits a channel; 16-bit greys are scaled by 1 / 257."""
+    if image.mode == "F":
         raise ValueError("float values have no defined range")
-    if not picture.mode.startswith("I"):
-        return picture
-    values = np.asarray(picture, "int64")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image, "int64")
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("values of more than 16 bits")
     return Image.fromarray(np.rint(values / 257.0).astype("uint8"))
 
 
-def cover(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scales a picture so that it just covers `size`, keeping its shape.
+def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scales an image to just cover `size`, keeping its aspect ratio.
 
     Args:
-        picture: `PIL.Image.Image`.
+        image: `PIL.Image.Image`.
         size: `(height, width)` in pixels.
 
     Returns:
-        `PIL.Image.Image`, of `size` in one direction, not less in the other.
-        The ends of what would be more than 16 times `size` are cut off.
+        `PIL.Image.Image` that equals `size` in one direction and is not
+        smaller in the other. Ends that would reach beyond 16 times `size` are
+        cut off.
     """
-    scale = max(size[0] / picture.height, size[1] / picture.width)
+    scale = max(size[0] / image.height, size[1] / image.width)
     if scale == 1.0:
-        return picture
-    # A strip of one pixel's width must not fill the memory.
-    width = min(picture.width, math.ceil(_LONGEST * size[1] / scale))
-    height = min(picture.height, math.ceil(_LONGEST * size[0] / scale))
-    left = (picture.width - width) // 2
-    top = (picture.height - height) // 2
-    picture = picture.crop((left, top, left + width, top + height))
+        return image
+    # A strip one pixel wide must not fill the memory.
+    width = min(image.width, math.ceil(_LONGEST * size[1] / scale))
+    height = min(image.height, math.ceil(_LONGEST * size[0] / scale))
+    left = (image.width - width) // 2
+    top = (image.height - height) // 2
+    image = image.crop((left, top, left + width, top + height))
     new_size = (
-        max(size[1], round(picture.width * scale)),
-        max(size[0], round(picture.height * scale)),
+        max(size[1], round(width * scale)),
+        max(size[0], round(height * scale)),
     )
-    return picture.resize(new_size, Image.Resampling.LANCZOS)
+    return image.resize(new_size, Image.Resampling.LANCZOS)
+
+
+def check_images(check: Callable, names: Sequence) -> dict:
+    """Checks images in threads, with a progress bar.
+
+    Args:
+        check: Function of a name.
+        names: Names of the images.
+
+    Returns:
+        `{name: check(name)}`, in the order of `names`.
+    """
+    with (
+        futures.ThreadPoolExecutor() as pool,
+        # An interruption cancels what is not yet running.
+        contextlib.closing(pool.map(check, names)) as results,
+    ):
+        progress = tqdm(results, "checking images", len(names), unit="img")
+        return dict(zip(names, progress, strict=True))

@@ -1,4 +1,4 @@
-"""Colour emoji of 64x64 pixels, the data set that ships with the package."""
+"""Colour emoji of 64x64 pixels, a data set included in the package."""
 
 import csv
 import pathlib

@@ -1,18 +1,17 @@
-"""FFHQ at 1024x1024 from what its publishers offer: PNG files or TFRecords."""
+"""FFHQ at 1024x1024 from its published files: PNG files or TFRecords."""
 
-import contextlib
 import os
 from collections.abc import Iterator
-from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
-from tqdm import tqdm
 
+from vqvae2_tf.data.decoding import check_images
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import shorten
+from vqvae2_tf.files.atomic import read_bytes
 
 NUM_IMAGES = 70_000
 NUM_TRAIN = 60_000
@@ -20,12 +19,12 @@ SIZE = 1024
 HOMEPAGE = "https://github.com/NVlabs/ffhq-dataset"
 PNG_FOLDER = "images1024x1024"
 RECORDS = "tfrecords/ffhq/ffhq-r10.tfrecords"
-# All records of the published file are of one length.
+# All records of the published file have this length.
 RECORD_BYTES = 3_145_795
 
 
 def find_images(manual_dir: str) -> str:
-    """Tells which of the published forms is there whole, PNG files first.
+    """Finds the published form that is complete, PNG files first.
 
     Args:
         manual_dir: Path of TFDS's manual directory; local or in a cloud.
@@ -34,7 +33,7 @@ def find_images(manual_dir: str) -> str:
         `PNG_FOLDER` or `RECORDS`.
 
     Raises:
-        UserError: If neither is, and what is missing of them.
+        UserError: If neither is complete; names what is missing.
     """
     folder = os.path.join(manual_dir, PNG_FOLDER)
     records = os.path.join(manual_dir, RECORDS)
@@ -63,12 +62,12 @@ def find_images(manual_dir: str) -> str:
     )
 
 
-def _file_name(number):
-    return f"{number // 1000 * 1000:05d}/{number:05d}.png"
+def _file_names(start, stop):
+    return [f"{i // 1000 * 1000:05d}/{i:05d}.png" for i in range(start, stop)]
 
 
 def _log_all(what, names):
-    """Logs all of many names, which no sentence holds; whole folders as one."""
+    """Logs all names if they are too many for a sentence; folders as one."""
     if len(names) <= 5:
         return
     folders = {}
@@ -81,16 +80,15 @@ def _log_all(what, names):
 
 
 def _missing_files(folder):
-    """Names of the pictures that are not below the PNG folder."""
-    found = set()
+    """Names of the images that are not below the PNG folder."""
+    existing = set()
     for parent in range(0, NUM_IMAGES, 1000):
         path = os.path.join(folder, f"{parent:05d}")
         if tf.io.gfile.isdir(path):
-            found.update(
+            existing.update(
                 f"{parent:05d}/{name}" for name in tf.io.gfile.listdir(path)
             )
-    names = (_file_name(number) for number in range(NUM_IMAGES))
-    return [name for name in names if name not in found]
+    return [name for name in _file_names(0, NUM_IMAGES) if name not in existing]
 
 
 class Ffhq(tfds.core.GeneratorBasedBuilder):
@@ -99,12 +97,13 @@ class Ffhq(tfds.core.GeneratorBasedBuilder):
     Reads, below the manual directory, `images1024x1024/00000/00000.png` to
     `69000/69999.png`, or `tfrecords/ffhq/ffhq-r10.tfrecords`, the finest of
     the files published for StyleGAN. Splits `train` and `validation`, by file
-    number. Records hold no number: theirs is taken to be their position, which
-    nobody has confirmed for the published file; if it was shuffled, its split
-    is as large and another. Examples have `image` `[1024, 1024, 3]` uint8.
+    number. Records hold no number, so their position is used. Nobody has
+    confirmed it for the published file: if that was shuffled, its splits have
+    the same sizes but other images. Examples have `image` `[1024, 1024, 3]`
+    uint8.
 
-    Preparing it raises `UserError` that names what is missing, and the PNG
-    files that are damaged.
+    Preparing it raises `UserError` that names missing files and damaged PNG
+    files.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -145,28 +144,19 @@ class Ffhq(tfds.core.GeneratorBasedBuilder):
 
 
 def _check_files(folder):
-    """Decodes all PNG files. Raises `UserError` that names the damaged."""
+    """Decodes all PNG files. Raises `UserError` that names damaged ones."""
 
-    def is_sound(number):
-        data = _read_file(folder, number)
+    def is_sound(name):
+        data = read_bytes(os.path.join(folder, name))
         try:
-            # As it is decoded in training: not every decoder refuses the same.
-            picture = tf.io.decode_png(data)
+            # The decoder of the training: not all refuse the same files.
+            image = tf.io.decode_png(data)
         except tf.errors.InvalidArgumentError:
             return False
-        return picture.shape == (SIZE, SIZE, 3)
+        return image.shape == (SIZE, SIZE, 3)
 
-    with (
-        futures.ThreadPoolExecutor() as pool,
-        contextlib.closing(pool.map(is_sound, range(NUM_IMAGES))) as checks,
-    ):
-        damaged = [
-            _file_name(number)
-            for number, sound in enumerate(
-                tqdm(checks, "checking pictures", NUM_IMAGES, unit="img")
-            )
-            if not sound
-        ]
+    checked = check_images(is_sound, _file_names(0, NUM_IMAGES))
+    damaged = [name for name, sound in checked.items() if not sound]
     if damaged:
         _log_all("damaged", damaged)
         raise UserError(
@@ -175,27 +165,21 @@ def _check_files(folder):
         )
 
 
-def _read_file(folder, number):
-    path = os.path.join(folder, _file_name(number))
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
-
-
 def _read_files(folder, start, stop) -> Iterator[bytes]:
-    for number in range(start, stop):
-        yield _read_file(folder, number)
+    for name in _file_names(start, stop):
+        yield read_bytes(os.path.join(folder, name))
 
 
 def _read_records(path, start, stop) -> Iterator[np.ndarray]:
     """`[1024, 1024, 3]` uint8 of each record in [start, stop)."""
-    # Skipped records are read too, which is little beside the encoding.
+    # Skipped records are read too, which costs little beside the encoding.
     records = tf.data.TFRecordDataset(path).skip(start).take(stop - start)
     for record in records.as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature
         shape = tuple(features["shape"].int64_list.value)
         if shape != (3, SIZE, SIZE):
             raise UserError(
-                f"--dataset=ffhq: expected pictures of (3, {SIZE}, {SIZE}) "
+                f"--dataset=ffhq: expected images of (3, {SIZE}, {SIZE}) "
                 f"bytes in {path}, found {shape}."
             )
         (data,) = features["data"].bytes_list.value

@@ -1,54 +1,51 @@
-"""A folder of the user's own pictures as a data set."""
+"""A folder of the user's own images as a data set."""
 
 import contextlib
 import hashlib
 import math
 import os
-from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from vqvae2_tf.data import decoding
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import shorten
+from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.listing import list_files
 
-# Beside `train`, as pictures are often handed on.
+# Usual names of a validation split beside `train`.
 HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
 
 
 class FolderConfig(tfds.core.BuilderConfig):
-    """What is made of which folder.
+    """Which folder is prepared, and how.
 
     The name holds a hash of the folder's listing, so that a folder whose files
-    changed is prepared anew.
+    changed is prepared again.
 
     Args:
-        folder: Path of the folder. If it has pictures in `train` and in one
-            of `HELD_OUT_FOLDERS` alone, these are the splits. In it, or in each
-            of the two, subfolders are the classes, if there are pictures in
-            two or more of them and none beside them.
-        image_size: `(height, width)` that pictures are scaled to cover.
+        folder: Path of the folder. If all its images are in `train` and in one
+            of `HELD_OUT_FOLDERS`, these are the splits. Subfolders of the
+            folder, or of both splits, are the classes if two or more of them
+            hold all the images.
+        image_size: `(height, width)` that images are scaled to cover.
         channels: 1 or 3.
-        validation_share: Share of the pictures held out for validation, if
-            the folders do not say which.
+        validation_share: Share of the images held out for validation, unless
+            the folders are the splits.
 
     Raises:
-        UserError: If there is no such folder, or there are fewer than two
-            pictures in it.
+        UserError: If the folder does not exist or has fewer than two images.
     """
 
     def __init__(self, folder, image_size, channels, validation_share):
         if not folder:
             raise UserError("--dataset=folder: names no folder.")
         folder = os.path.expanduser(folder.rstrip("/") or "/")
+        self.flag = f"--dataset=folder:{folder}"
         if not tf.io.gfile.isdir(folder):
-            raise UserError(
-                f"--dataset=folder:{folder}: there is no such folder."
-            )
+            raise UserError(f"{self.flag}: there is no such folder.")
         self.folder = folder
         self.image_size = tuple(image_size)
         self.channels = channels
@@ -56,7 +53,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         self.paths = list_files(folder, decoding.ENDINGS)
         if len(self.paths) < 2:
             raise UserError(
-                f"--dataset=folder:{folder}: expected two or more pictures "
+                f"{self.flag}: expected two or more images "
                 f"({', '.join(decoding.ENDINGS)}) in it or its subfolders, "
                 f"found {len(self.paths)}."
             )
@@ -68,12 +65,10 @@ class FolderConfig(tfds.core.BuilderConfig):
         self.classes = sorted(subfolders) if len(subfolders) > 1 else []
         description = [self.image_size, channels, validation_share]
         for path in self.paths:
-            try:
+            # `check` finds broken links.
+            with contextlib.suppress(tf.errors.OpError):
                 status = tf.io.gfile.stat(os.path.join(folder, path))
-            except tf.errors.OpError:
-                # A link to nothing, say: broken, as `check` will find.
-                continue
-            description.append((path, status.length, status.mtime_nsec))
+                description.append((path, status.length, status.mtime_nsec))
         digest = hashlib.sha256(repr(description).encode()).hexdigest()
         name = os.path.basename(folder) or "root"
         super().__init__(name=f"{name}-{digest[:16]}")
@@ -82,22 +77,22 @@ class FolderConfig(tfds.core.BuilderConfig):
         return path.partition("/")[2] if self.has_splits else path
 
     def class_of(self, path: str) -> str | int:
-        """Name of a picture's class; 0 without classes.
+        """Name of an image's class; 0 without classes.
 
         Args:
-            path: Of `paths`.
+            path: One of `paths`.
         """
         if not self.classes:
             return 0
         return self._within_split(path).partition("/")[0]
 
     def check(self) -> tuple[dict[str, list[str]], list[str]]:
-        """Reads and decodes all pictures, and splits the sound ones.
+        """Decodes all images and splits those that can be decoded.
 
-        Without folders for them the split is by a hash of the files' contents:
-        copies of a picture under two names fall to the same split, and a
-        picture stays in its split when others come or go, but for the one that
-        is moved if a split would be empty.
+        If the folders are not the splits, a hash of each file's contents
+        decides: copies of an image are in the same split, and an image stays
+        in its split when others are added or removed, unless it has to be
+        moved into an empty split.
 
         Returns:
             The paths of each split, and those that cannot be decoded.
@@ -105,58 +100,42 @@ class FolderConfig(tfds.core.BuilderConfig):
         Raises:
             UserError: If there is nothing to train on or to validate with.
         """
-        ranks, broken = {}, []
-        with (
-            futures.ThreadPoolExecutor() as pool,
-            contextlib.closing(pool.map(self._rank, self.paths)) as found,
-        ):
-            for path, rank in tqdm(
-                zip(self.paths, found, strict=True),
-                desc="checking pictures",
-                total=len(self.paths),
-                unit="img",
-            ):
-                if rank is None:
-                    broken.append(path)
-                else:
-                    ranks[path] = rank
+        checked = decoding.check_images(self._rank, self.paths)
+        broken = [path for path, rank in checked.items() if rank is None]
+        ranks = {p: rank for p, rank in checked.items() if rank is not None}
         if len(ranks) < 2:
             raise UserError(
-                f"--dataset=folder:{self.folder}: expected two or more "
-                f"pictures, found {len(ranks)} besides {len(broken)} that "
-                f"cannot be decoded: {shorten(broken)}."
+                f"{self.flag}: expected two or more images, found {len(ranks)} "
+                f"besides {len(broken)} that cannot be decoded: "
+                f"{shorten(broken)}."
             )
-        splits = {"train": [], "validation": []}
-        if self.has_splits:
-            for path in ranks:
-                is_train = path.startswith("train/")
-                splits["train" if is_train else "validation"].append(path)
-            for name, paths in splits.items():
-                if not paths:
-                    raise UserError(
-                        f"--dataset=folder:{self.folder}: none of the pictures "
-                        f"for {name} can be decoded."
-                    )
-            return splits, broken
-        bound = self.validation_share
+        # Neither split may be empty.
         lowest, highest = min(ranks.values()), max(ranks.values())
-        if lowest >= bound:
-            bound = math.nextafter(lowest, 1.0)
-        elif highest < bound:
-            bound = highest
+        bound = max(self.validation_share, math.nextafter(lowest, 1.0))
+        bound = min(bound, highest)
+        splits = {"train": [], "validation": []}
         for path, rank in ranks.items():
-            splits["validation" if rank < bound else "train"].append(path)
-        if not splits["train"] or not splits["validation"]:
-            raise UserError(
-                f"--dataset=folder:{self.folder}: all pictures in it are the "
-                "same, so that none is left to train on."
-            )
+            is_train = rank >= bound
+            if self.has_splits:
+                is_train = path.startswith("train/")
+            splits["train" if is_train else "validation"].append(path)
+        for name, paths in splits.items():
+            if not paths and self.has_splits:
+                raise UserError(
+                    f"{self.flag}: none of the images for {name} can be "
+                    "decoded."
+                )
+            if not paths:
+                raise UserError(
+                    f"{self.flag}: all its images are the same, so that none "
+                    "is left to train on."
+                )
         return splits, broken
 
     def _rank(self, path):
-        """Hash of a file in [0, 1), or None if it is no picture."""
+        """Hash of a file in [0, 1), or None if it cannot be decoded."""
         try:
-            data = _read(os.path.join(self.folder, path))
+            data = read_bytes(os.path.join(self.folder, path))
             decoding.decode_image(data, self.channels)
         except (decoding.UnreadableImageError, tf.errors.OpError):
             return None
@@ -165,13 +144,13 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
-    """Pictures of a folder, decoded, scaled and checked once.
+    """Images of a folder, decoded, scaled and checked once.
 
     Splits `train` and `validation`. Examples have `image` `[H, W, C]` uint8
     that just covers the configured size, `label` (0 without classes) and
     `path` relative to the folder.
 
-    Pictures that cannot be decoded are left out; the metadata names them, as
+    Images that cannot be decoded are skipped; the metadata lists them as
     `broken`.
     """
 
@@ -181,7 +160,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"Pictures of {config.folder}.",
+            description=f"Images of {config.folder}.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(
@@ -208,28 +187,18 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, paths):
         config = self.builder_config
         for path in paths:
-            picture = decoding.decode_image(
-                _read(os.path.join(config.folder, path)), config.channels
-            )
-            pixels = np.asarray(decoding.cover(picture, config.image_size))
-            yield (
-                path,
-                {
-                    "image": pixels.reshape(
-                        (*pixels.shape[:2], config.channels)
-                    ),
-                    "label": config.class_of(path),
-                    "path": path,
-                },
-            )
+            data = read_bytes(os.path.join(config.folder, path))
+            image = decoding.decode_image(data, config.channels)
+            pixels = np.asarray(decoding.cover(image, config.image_size))
+            example = {
+                "image": pixels.reshape((*pixels.shape[:2], config.channels)),
+                "label": config.class_of(path),
+                "path": path,
+            }
+            yield path, example
 
 
 def _subfolders(paths):
-    """Names of the folders that hold all paths; none if one is in no folder."""
-    found = {path.rpartition("/")[0].partition("/")[0] for path in paths}
-    return set() if "" in found else found
-
-
-def _read(path):
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
+    """Top folders that hold all paths; none if a path is in no folder."""
+    names = {path.rpartition("/")[0].partition("/")[0] for path in paths}
+    return set() if "" in names else names

@@ -7,33 +7,33 @@ from PIL import UnidentifiedImageError
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data import decoding
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.files.atomic import read_bytes
 
 
 def read_image(
     path: str, image_size: tuple[int, int], channels: int
 ) -> np.ndarray:
-    """Reads a picture as training reads those that are held out.
+    """Reads an image as training reads validation images.
 
     Args:
-        path: Of a picture of any size and mode.
-        image_size: `(height, width)`; the picture is scaled to cover it, and
-            the centre is cut out.
+        path: Path of an image of any size and mode.
+        image_size: `(height, width)`; the image is scaled to cover it and
+            cropped at the centre.
         channels: 1 (grey) or 3 (RGB).
 
     Returns:
         `[*image_size, channels]` float32 in [-1, 1].
 
     Raises:
-        UserError: If the file cannot be read or is no whole picture.
+        UserError: If the file cannot be read or is no complete image.
     """
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            picture = decoding.decode_image(file.read(), channels)
+        image = decoding.decode_image(read_bytes(path), channels)
     except (decoding.UnreadableImageError, tf.errors.OpError) as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
-            raise UserError("is no picture of a known format") from error
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot be decoded: {reason}") from error
-    pixels = np.asarray(decoding.cover(picture, image_size), "float32")
+            raise UserError("is no image of a known format") from error
+        raise UserError(f"cannot be decoded: {one_line(error)}") from error
+    pixels = np.asarray(decoding.cover(image, image_size), "float32")
     pixels = pixels.reshape((*pixels.shape[:2], channels))
     return augmentation.center_crop(pixels / 255.0, image_size) * 2.0 - 1.0

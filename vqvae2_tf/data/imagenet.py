@@ -1,4 +1,4 @@
-"""ImageNet's archives, which TFDS's imagenet2012 wants to be given."""
+"""ImageNet's archives, which users of TFDS's imagenet2012 must provide."""
 
 import os
 
@@ -10,13 +10,13 @@ ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 def check_archives(manual_dir: str) -> None:
-    """Checks that both archives are there: TFDS goes on with either of them.
+    """Checks that both archives exist: TFDS also continues with one of them.
 
     Args:
         manual_dir: Path of TFDS's manual directory; local or in a cloud.
 
     Raises:
-        UserError: Naming the archives that are missing.
+        UserError: If archives are missing; names them.
     """
     missing = [
         name

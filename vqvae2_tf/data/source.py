@@ -1,4 +1,4 @@
-"""Where pictures come from: any TFDS data set, or a folder."""
+"""Where images come from: any TFDS data set, or a folder."""
 
 import dataclasses
 import difflib
@@ -15,6 +15,7 @@ from vqvae2_tf.data.folder import Folder
 from vqvae2_tf.data.folder import FolderConfig
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 
 FOLDER_PREFIX = "folder:"
@@ -23,19 +24,19 @@ _MANUAL_CHECKS = {
     "ffhq": ffhq.find_images,
     "imagenet2012": imagenet.check_archives,
 }
-# Of the folder's pictures, and of ImageNet's and other TFDS data sets.
+# Of images of a folder, and of ImageNet and other TFDS data sets.
 _ID_FEATURES = ("path", "file_name")
 _VALIDATION_NAMES = ("validation", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageSource:
-    """A data set of pictures, split in two.
+    """A data set of images, split in two.
 
     Args:
         builder: The TFDS builder.
         validation_share: Share of `train` that is held out, from its end, if
-            the data set has no split for it.
+            the data set has no validation split.
     """
 
     builder: tfds.core.DatasetBuilder
@@ -44,8 +45,7 @@ class ImageSource:
     @property
     def class_names(self) -> list[str]:
         """Names of the classes; empty if there are fewer than two."""
-        # FeaturesDict has no `get`.
-        label = dict(self.builder.info.features.items()).get("label")
+        label = _features(self.builder).get("label")
         if not isinstance(label, tfds.features.ClassLabel):
             return []
         names = [label.int2str(i) for i in range(label.num_classes or 0)]
@@ -54,43 +54,43 @@ class ImageSource:
     @property
     def data_root(self) -> str:
         """The folder that TFDS keeps its data sets in."""
-        # Not pathlib: gs://bucket must stay what it is.
+        # Not pathlib, which would change gs://bucket.
         return str(self.builder.data_dir).rpartition(f"/{self.builder.name}/")[
             0
         ]
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the pictures are on this machine in TFDS's form."""
+        """Whether TFDS has prepared the data set."""
         return self.builder.is_prepared()
 
     @property
     def broken(self) -> list[str]:
-        """Names of a folder's pictures that were left out, once prepared."""
+        """Names of a folder's images that were skipped when it was prepared."""
         return list((self.builder.info.metadata or {}).get("broken", []))
 
     def prepare(self) -> None:
         """Downloads and prepares the data set if that is not done yet.
 
-        Warns of pictures that were left out, each time.
+        Every call logs the images that were skipped.
 
         Raises:
-            UserError: If it cannot be had, and where it was looked for, or it
-                has no split to train on.
+            UserError: If the data set cannot be prepared, or has no split to
+                train on.
         """
         if not self.is_prepared:
             self._prepare()
         splits = self.builder.info.splits
-        needed = 1 if any(name in splits for name in _VALIDATION_NAMES) else 2
+        needed = 1 if self._validation_name else 2
         if "train" not in splits or splits["train"].num_examples < needed:
             raise UserError(
                 f"--dataset={self.builder.name} has no split named train of "
-                f"{needed} or more pictures; it has {', '.join(splits)}."
+                f"{needed} or more images; it has {', '.join(splits)}."
             )
         if self.broken:
             logging.warning(
-                "%d pictures cannot be decoded and are left out: %s "
-                "(metadata.json in %s names all)",
+                "%d images cannot be decoded and are skipped: %s "
+                "(metadata.json in %s lists all)",
                 len(self.broken),
                 shorten(self.broken),
                 self.builder.data_dir,
@@ -113,51 +113,53 @@ class ImageSource:
         except Exception as error:  # TFDS raises whatever its builders do.
             if is_disk_full(error):
                 raise
-            reason = " ".join(str(error).split())
             raise UserError(
                 f"--dataset={name} is not in {self.data_root} "
-                f"(--data_dir) and could not be prepared: {reason}"
+                f"(--data_dir) and could not be prepared: {one_line(error)}"
             ) from error
 
-    def _split_instruction(self, split):
+    @property
+    def _validation_name(self):
+        """Name of the data set's own validation split; None without one."""
         splits = self.builder.info.splits
-        for name in _VALIDATION_NAMES:
-            if name in splits:
-                return "train" if split == "train" else name
-        total = splits["train"].num_examples
-        kept = total - min(
-            max(round(self.validation_share * total), 1), total - 1
-        )
+        return next((n for n in _VALIDATION_NAMES if n in splits), None)
+
+    def _split_instruction(self, split):
+        if self._validation_name:
+            return "train" if split == "train" else self._validation_name
+        total = self.builder.info.splits["train"].num_examples
+        held_out = min(max(round(self.validation_share * total), 1), total - 1)
+        kept = total - held_out
         return f"train[:{kept}]" if split == "train" else f"train[{kept}:]"
 
     def num_examples(self, split: str) -> int:
-        """Number of pictures in a split, `train` or `validation`."""
+        """Number of images in a split, `train` or `validation`."""
         instruction = self._split_instruction(split)
         return self.builder.info.splits[instruction].num_examples
 
     def examples(self, split: str) -> tf.data.Dataset:
-        """The pictures of a split, always in the same order, undecoded.
+        """The images of a split, encoded and always in the same order.
 
         Args:
             split: `train` or `validation`.
 
         Returns:
-            `tf.data.Dataset` of dicts with `image` (an encoded picture,
-            scalar string), `label` (int32, 0 without classes) and `id` (scalar
-            string: the picture's path or file name if the data set has that,
-            else TFDS's own).
+            `tf.data.Dataset` of dicts with `image` (scalar string, an encoded
+            image), `label` (int32, 0 without classes) and `id` (scalar string:
+            the image's path or file name if the data set has it, else TFDS's
+            own id).
         """
         dataset = self.builder.as_dataset(
             split=self._split_instruction(split),
             shuffle_files=False,
             decoders={"image": tfds.decode.SkipDecoding()},
-            # A cache of the whole would be thrown away by who reads a part.
+            # Reading a part would discard a cache of the whole.
             read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
         )
         has_classes = bool(self.class_names)
         features = self.builder.info.features
-        names = [name for name in _ID_FEATURES if name in features]
-        id_feature = names[0] if names else "tfds_id"
+        own_ids = (name for name in _ID_FEATURES if name in features)
+        id_feature = next(own_ids, "tfds_id")
 
         def select(example):
             label = example["label"] if has_classes else 0
@@ -177,35 +179,35 @@ def open_source(
     channels: int = 3,
     validation_share: float = 0.1,
 ) -> ImageSource:
-    """Finds a data set by its name, without reading any picture.
+    """Finds a data set by its name, without reading any image.
 
     Args:
         dataset: A TFDS name (`emoji64` and `ffhq` are this package's own), or
             `folder:PATH`.
-        data_dir: Where TFDS keeps prepared data; its own default if None.
-        image_size: `(height, width)`, what a folder's pictures are scaled to
+        data_dir: Folder of TFDS's prepared data; its own default if None.
+        image_size: `(height, width)` that images of a folder are scaled to
             cover.
-        channels: 1 or 3, likewise.
-        validation_share: Share held out where there is no validation split.
+        channels: 1 or 3; channels of images of a folder.
+        validation_share: Share held out if there is no validation split.
 
     Returns:
-        A `ImageSource`.
+        An `ImageSource`.
 
     Raises:
-        UserError: If there is no such data set or folder.
+        UserError: If the data set or folder does not exist.
     """
     if dataset.startswith(FOLDER_PREFIX):
-        config = FolderConfig(
-            dataset.removeprefix(FOLDER_PREFIX),
-            image_size,
-            channels,
-            validation_share,
-        )
+        folder = dataset.removeprefix(FOLDER_PREFIX)
+        config = FolderConfig(folder, image_size, channels, validation_share)
         builder = Folder(config=config, data_dir=data_dir)
-        return ImageSource(builder, validation_share)
-    if dataset in _OWN_BUILDERS:
+    elif dataset in _OWN_BUILDERS:
         builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
-        return ImageSource(builder, validation_share)
+    else:
+        builder = _tfds_builder(dataset, data_dir)
+    return ImageSource(builder, validation_share)
+
+
+def _tfds_builder(dataset, data_dir):
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -216,11 +218,13 @@ def open_source(
             f"--dataset={dataset} is neither a TFDS data set nor "
             f"folder:PATH.{hint}"
         ) from error
-    except Exception as error:  # TFDS raises whatever comes.
-        raise UserError(
-            f"--dataset={dataset}: {' '.join(str(error).split())}"
-        ) from error
-    features = dict((builder.info.features or {}).items())
-    if not isinstance(features.get("image"), tfds.features.Image):
-        raise UserError(f"--dataset={dataset} has no pictures named image.")
-    return ImageSource(builder, validation_share)
+    except Exception as error:  # TFDS raises exceptions of any type.
+        raise UserError(f"--dataset={dataset}: {one_line(error)}") from error
+    if not isinstance(_features(builder).get("image"), tfds.features.Image):
+        raise UserError(f"--dataset={dataset} has no images named image.")
+    return builder
+
+
+def _features(builder):
+    # FeaturesDict has no `get`.
+    return dict((builder.info.features or {}).items())
