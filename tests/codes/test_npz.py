@@ -1,6 +1,4 @@
-"""Codes of one picture on disk."""
-
-import zipfile
+"""Codes of one image on disk."""
 
 import numpy as np
 import pytest
@@ -35,56 +33,39 @@ def test_codes_come_back(tmp_path):
         ({"middle": CODES["top"]}, "middle"),
     ],
 )
-def test_codes_of_something_else_are_told(tmp_path, changed, message):
+def test_codes_of_something_else_are_reported(tmp_path, changed, message):
     path = str(tmp_path / "a.npz")
     save_codes(path, {**CODES, **changed})
     with pytest.raises(UserError, match=message):
         load_codes(path, SIZES, 6)
 
 
-def test_any_damage_is_told_or_harmless(tmp_path):
+def test_any_damage_is_reported_or_harmless(tmp_path):
     path = tmp_path / "a.npz"
     save_codes(str(path), CODES)
     data = path.read_bytes()
     rng = np.random.default_rng(0)
-    told = 0
-    for _ in range(300):
-        mutated = bytearray(data)
-        for place in rng.integers(len(data), size=3):
-            mutated[place] ^= int(rng.integers(1, 256))
-        path.write_bytes(mutated)
+    reported = 0
+    for trial in range(100):
+        # Every fourth file is cut off, the others have three changed bytes.
+        damaged = bytearray(data[: len(data) * trial // 100])
+        if trial % 4:
+            damaged = bytearray(data)
+            for place in rng.integers(len(data), size=3):
+                damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
         try:
             load_codes(str(path), SIZES, 6)
         except UserError:
-            told += 1
-    assert told > 150
+            reported += 1
+        else:
+            assert trial % 4
+    assert reported > 75
 
 
-@pytest.mark.parametrize("shape", ["(9999999999999,)", f"({'9' * 30},)", "(2"])
-def test_headers_of_nonsense_are_told(tmp_path, shape):
-    path = tmp_path / "a.npz"
-    header = f"{{'descr': '<i4', 'fortran_order': False, 'shape': {shape}, }}"
-    header = header.ljust(117).encode() + b"\n"
-    size = len(header).to_bytes(2, "little")
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("top.npy", b"\x93NUMPY\x01\x00" + size + header)
-    with pytest.raises(UserError, match="cannot be read"):
-        load_codes(str(path), SIZES, 6)
-
-
-def test_a_single_array_is_no_picture(tmp_path):
+def test_a_single_array_is_no_image(tmp_path):
     path = tmp_path / "a.npz"
     with path.open("wb") as file:
         np.save(file, CODES["top"])
-    with pytest.raises(UserError, match="cannot be read"):
-        load_codes(str(path), SIZES, 6)
-
-
-@pytest.mark.parametrize("kept", [0, 0.5, 0.95])
-def test_damaged_files_are_told(tmp_path, kept):
-    path = tmp_path / "a.npz"
-    save_codes(str(path), CODES)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
     with pytest.raises(UserError, match="cannot be read"):
         load_codes(str(path), SIZES, 6)
