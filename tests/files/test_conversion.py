@@ -128,7 +128,7 @@ def test_stopped_and_started_again_it_does_the_rest(folder):
     assert results(folder) == ALL
 
 
-def test_overwriting_does_all_anew(folder):
+def test_overwriting_converts_all_files_again(folder):
     Halving()(folder)
     halving = Halving()
     halving(folder, {"by": 3}, overwrite=True)
