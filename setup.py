@@ -3,13 +3,15 @@
 import setuptools
 
 # TFDS 4.9.10 imports importlib_resources without asking for it, and
-# TensorFlow 2.21 leaves TensorBoard to the user.
+# TensorFlow 2.21 leaves TensorBoard to the user. Training states are files of
+# safetensors: arrays by name that every backend reads, without pickle.
 REQUIREMENTS = [
     "absl-py>=2.1",
     "importlib-resources>=6.0",
     "keras>=3.15,<3.16",
     "numpy>=1.26",
     "pillow>=10.1",
+    "safetensors>=0.4",
     "tensorboard>=2.19",
     "tensorflow>=2.20,<2.22",
     "tensorflow-datasets>=4.9.9,<4.10",

@@ -13,11 +13,13 @@ import time
 from absl import flags
 
 from vqvae2_tf.commands import cli as command
+from vqvae2_tf.errors import UserError
 from vqvae2_tf.runs import configuration as configuration
 from vqvae2_tf.runs import folder as run_folder
 from vqvae2_tf.runs.networks import parameter_counts
 from vqvae2_tf.runs.pipeline import Run
 from vqvae2_tf.runs.pipeline import run_entries
+from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.precision import choose_precision
 from vqvae2_tf.training.strategy import make_strategy
@@ -52,6 +54,11 @@ def train():
         run.carry_out()
     except TrainingStoppedError as stopped:
         sys.exit(str(stopped))
+    except TrainingDivergedError as error:
+        raise UserError(
+            f"{error}. Give a smaller --learning_rate (of a prior "
+            "--prior_learning_rate), and another --run_dir."
+        ) from error
     print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")
 
 

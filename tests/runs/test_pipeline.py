@@ -297,7 +297,7 @@ def test_a_run_writes_everything(small_run):
         assert (run / "saved_models" / name / "saved_model.pb").exists()
     for name in ("autoencoder", "prior_top", "prior_bottom"):
         assert list((run / name / "logs").glob("events*"))
-        assert (run / name / "checkpoints" / "checkpoint").exists()
+        assert (run / name / "state.safetensors").exists()
     config = json.loads((run / "config.json").read_text())
     assert config["steps"] == 4
     assert config["precision"] == "float32"
@@ -455,14 +455,14 @@ def test_damaged_files_of_a_run_are_named(small_run, tmp_path, name):
     assert_one_sentence(result, f"autoencoder/{name}", "remove")
 
 
-def test_a_damaged_checkpoint_is_named(small_run, tmp_path):
+def test_a_damaged_training_state_is_named(small_run, tmp_path):
     shutil.copytree(small_run / "run", tmp_path / "run")
     prior = tmp_path / "run" / "prior_top"
     (prior / "model.keras").unlink()
-    for path in (prior / "checkpoints").glob("*.data*"):
-        path.write_bytes(path.read_bytes()[:100])
+    path = prior / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
     result = run_train(small_run, f"--run_dir={tmp_path / 'run'}")
-    assert_one_sentence(result, "prior_top/checkpoints", "remove")
+    assert_one_sentence(result, "prior_top/state.safetensors", "remove")
 
 
 def test_a_damaged_saved_model_is_named(small_run, tmp_path):

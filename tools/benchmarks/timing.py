@@ -73,13 +73,17 @@ def train_step(model, batch):
 def _tensorflow_step(model, optimizer, batch):
     import tensorflow as tf
 
-    from vqvae2_tf.training.loop import make_train_function
-    from vqvae2_tf.training.polyak import PolyakAverage
+    from vqvae2_tf.training.averages import Averages
+    from vqvae2_tf.training.tensorflow import make_train_function
 
-    polyak = PolyakAverage(model.trainable_variables, 0.9999)
+    (objective,) = model.objectives()
+    averages = Averages(model.trainable_variables, 0.9999)
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     run_steps = make_train_function(
-        model, optimizer, polyak, tf.distribute.get_strategy()
+        model,
+        {objective: optimizer},
+        averages,
+        tf.distribute.get_strategy(),
     )
     return lambda: run_steps(batches, tf.constant(1))[0]
 

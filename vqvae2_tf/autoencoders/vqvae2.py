@@ -346,7 +346,11 @@ class VQVAE2(keras.Model):
             metrics[f"{name}_perplexity"] = measures.codebook_perplexity(counts)
         return metrics
 
-    def pictures(self, batch):
+    def objectives(self):
+        """Trained variables, by the name of the loss that trains them."""
+        return {"loss": self.trainable_variables}
+
+    def images_to_show(self, batch):
         """What is worth looking at while this model trains.
 
         Args:

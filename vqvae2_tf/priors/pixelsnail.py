@@ -480,7 +480,11 @@ class PixelSNAIL(keras.Model):
             "bits_per_image": nll * math.prod(self.map_size) / math.log(2),
         }
 
-    def pictures(self, batch):
+    def objectives(self):
+        """Trained variables, by the name of the loss that trains them."""
+        return {"loss": self.trainable_variables}
+
+    def images_to_show(self, batch):
         """What is worth looking at while this model trains: nothing."""
         return {}
 

@@ -39,7 +39,7 @@ _NUMBERS = [
         1000,
         1,
         None,
-        "Steps between validations, and between checkpoints.",
+        "Steps between validations, and between saved states.",
     ),
     ("hidden_units", 128, 2, None, "Width of encoders and decoders."),
     ("residual_units", 64, 1, None, "Inner width of residual stacks."),

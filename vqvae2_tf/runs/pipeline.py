@@ -25,10 +25,13 @@ from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.sampling import sample_levels
 from vqvae2_tf.runs import networks
 from vqvae2_tf.codes.extraction import extract_codes
-from vqvae2_tf.training.loop import Evaluation
-from vqvae2_tf.training.loop import Plan
+from vqvae2_tf.training.loop import TrainingPlan
 from vqvae2_tf.training.loop import fit
 from vqvae2_tf.training.precision import dtype_policy
+from vqvae2_tf.training.state import STATE_FILE
+from vqvae2_tf.training.summaries import TensorBoard
+from vqvae2_tf.training.tensorflow import TensorFlowTrainer
+from vqvae2_tf.training.tensorflow import make_evaluation
 
 MODEL_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
@@ -178,10 +181,12 @@ class Run:
     def train_autoencoder(self) -> VQVAE2:
         """Stage 1. Returns the autoencoder with its averaged weights."""
         config = self.config
-        plan = Plan(
+        plan = TrainingPlan(
             steps=config.steps,
             batch_size=config.batch_size,
-            learning_rate=networks.learning_rate(config),
+            make_optimizer=lambda: keras.optimizers.Adam(
+                networks.learning_rate(config)
+            ),
             polyak_decay=config.polyak_decay,
             seed=config.seed,
             steps_per_call=config.steps_per_loop,
@@ -243,17 +248,20 @@ class Run:
         with self.strategy.scope():
             model = make_model()
         print(f"{name}: {model.count_params():,} parameters", flush=True)
+        trainer = TensorFlowTrainer(model, train, plan, self.strategy)
         metrics = fit(
             model,
-            train,
+            trainer,
             validation,
             plan,
             self.path(name),
-            self.strategy,
             name,
+            TensorBoard(self.path(name, "logs")),
         )
         # As the paper's table 1 has it, training beside validation.
-        seen = Evaluation(model, train, plan.batch_size, self.strategy)()
+        seen = model.metrics_from_statistics(
+            trainer.evaluate(train, plan.batch_size)
+        )
         metric = model.selection_metric
         metrics = {**metrics, f"train_{metric}": seen[metric]}
         write_text(self.path(name, RESULT_FILE), _json(metrics))
@@ -333,10 +341,12 @@ class Run:
             f"give other --codes_dir, or remove {self.path(name)} to train it "
             "anew",
         )
-        plan = Plan(
+        plan = TrainingPlan(
             steps=config.prior_steps[level],
             batch_size=config.prior_batch_size[level],
-            learning_rate=networks.prior_learning_rate(config, level),
+            make_optimizer=lambda: keras.optimizers.Adam(
+                networks.prior_learning_rate(config, level)
+            ),
             polyak_decay=config.prior_polyak_decay[level],
             seed=config.seed,
             steps_per_call=config.steps_per_loop,
@@ -363,7 +373,7 @@ class Run:
                 "fingerprint of the autoencoder": card["fingerprint"],
                 "classes": self._class_names(card),
             },
-            [self.path(name, MODEL_FILE), self.path(name, "checkpoints")],
+            [self.path(name, MODEL_FILE), self.path(name, STATE_FILE)],
             advice,
         )
 
@@ -401,15 +411,13 @@ class Run:
             )
             with self.strategy.scope():
                 model = _load_model(path)
+            evaluate = make_evaluation(model, self.strategy)
             results[name] = {
                 f"{split}_{metric}": value
                 for split, examples in splits.items()
-                for metric, value in Evaluation(
-                    model,
-                    examples,
-                    config.prior_batch_size[level],
-                    self.strategy,
-                )().items()
+                for metric, value in model.metrics_from_statistics(
+                    evaluate(examples, config.prior_batch_size[level])
+                ).items()
             }
         if not results:
             raise UserError(
@@ -505,8 +513,8 @@ def _load_model(path):
             raise  # Then the file may be sound.
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} cannot be loaded; remove it to go on from the last "
-            f"checkpoint. {reason}"
+            f"{path} cannot be loaded; remove it to resume from the "
+            f"last training state. {reason}"
         ) from error
 
 

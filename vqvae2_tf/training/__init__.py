@@ -1,1 +1,1 @@
-"""How a model is fitted."""
+"""Training of the networks."""

@@ -1,4 +1,4 @@
-"""Stopping a run where it can be gone on with."""
+"""Stopping a run at a point where it can resume."""
 
 import signal
 import threading
@@ -6,11 +6,11 @@ import types
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM instead of dying of them, as a context manager.
+    """A context manager that catches SIGINT and SIGTERM.
 
     Inside the block, the first of these signals sets `requested`; the second
-    one acts as it always does. Signals reach only a process's main thread;
-    in another one nothing is caught.
+    one acts as usual. Signals reach only a process's main thread; in other
+    threads nothing is caught.
 
     Attributes:
         requested: Whether the run was asked to stop.

@@ -1,4 +1,4 @@
-"""Which arithmetic a run's networks use."""
+"""The precision that a run's networks compute in."""
 
 import tensorflow as tf
 
@@ -12,14 +12,14 @@ def choose_precision(name: str) -> tuple[str, str]:
     """The precision of a run.
 
     Args:
-        name: Of `PRECISIONS`; "auto" is bfloat16 where the hardware
+        name: One of `PRECISIONS`; "auto" is bfloat16 if the hardware
             multiplies in it.
 
     Returns:
         Tuple of "float32" or "bfloat16", and the reason in a few words.
     """
     if name != "auto":
-        return name, "as --precision says"
+        return name, "from --precision"
     if tf.config.list_logical_devices("TPU"):
         return "bfloat16", "a TPU multiplies in it"
     gpus = tf.config.list_physical_devices("GPU")
@@ -35,7 +35,7 @@ def choose_precision(name: str) -> tuple[str, str]:
 
 
 def dtype_policy(precision: str) -> str:
-    """The Keras dtype policy of a precision: weights are float32 in both."""
+    """The Keras dtype policy of a precision; weights are always float32."""
     return "mixed_bfloat16" if precision == "bfloat16" else "float32"
 
 

@@ -10,30 +10,27 @@ WARM_UP_STEPS = 16_000
 class PriorSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """The priors' learning rate (VQ-VAE-2, supplement A.2).
 
-    At step s, counted from 1, `scale * hidden_units**-0.5 *
+    The rate of step s, counted from 1, is `scale * width**-0.5 *
     min(s**-0.35, s * 16000**-1.5)`. The branches cross at step 46,908.
 
     Args:
-        scale: c; 0.18 for ImageNet, 0.324 for FFHQ's top and middle priors.
-        hidden_units: Width of the prior.
+        scale: The constant c; 0.18 for ImageNet, 0.324 for FFHQ's top and
+            middle priors.
+        width: Number of the prior's hidden units.
     """
 
-    def __init__(self, scale, hidden_units):
+    def __init__(self, scale, width):
         super().__init__()
         self.scale = scale
-        self.hidden_units = hidden_units
+        self.width = width
 
     def __call__(self, step):
         step = ops.cast(step, "float32") + 1.0
         warm_up = step * WARM_UP_STEPS**-1.5
-        return (
-            self.scale
-            * self.hidden_units**-0.5
-            * ops.minimum(step**-0.35, warm_up)
-        )
+        return self.scale * self.width**-0.5 * ops.minimum(step**-0.35, warm_up)
 
     def get_config(self):
-        return {"scale": self.scale, "hidden_units": self.hidden_units}
+        return {"scale": self.scale, "width": self.width}
 
 
 def cosine_schedule(

@@ -1,4 +1,4 @@
-"""Which devices a run uses."""
+"""The devices that a run uses."""
 
 import os
 
@@ -10,13 +10,13 @@ STRATEGIES = ("auto", "one", "mirrored", "tpu")
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of a name.
+    """Makes a `tf.distribute` strategy.
 
     Args:
-        name: `one` device, a GPU if there is one; `mirrored` over all of this
-            host's GPUs; `tpu`, the one that TPU_NAME or this machine names;
-            or `auto`: `tpu` if TPU_NAME is set, `mirrored` with two or more
-            GPUs, else `one`.
+        name: `one`: one device, a GPU if there is one; `mirrored`: all GPUs of
+            this host; `tpu`: the TPU that TPU_NAME names, or this machine's;
+            `auto`: `tpu` if TPU_NAME is set, `mirrored` with two or more GPUs,
+            else `one`.
 
     Returns:
         A `tf.distribute.Strategy`.

@@ -1,0 +1,218 @@
+"""Training steps and evaluation on TensorFlow, with `tf.distribute`."""
+
+import contextlib
+from collections.abc import Callable
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.data.batches import evaluation_batches
+from vqvae2_tf.data.batches import training_batches
+from vqvae2_tf.training.averages import Averages
+from vqvae2_tf.training.loop import TrainingPlan
+from vqvae2_tf.training.state import restore_state
+from vqvae2_tf.training.state import save_state
+
+
+class TensorFlowTrainer:
+    """The `Trainer` of the TensorFlow backend.
+
+    Args:
+        model: Built inside `strategy.scope()`; see `loop`.
+        examples: `Examples` to train on.
+        plan: `TrainingPlan`.
+        strategy: `tf.distribute.Strategy`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        examples: Examples,
+        plan: TrainingPlan,
+        strategy: tf.distribute.Strategy,
+    ):
+        self.step = 0
+        self.counters = {}
+        self.is_chief = strategy.extended.should_checkpoint
+        self._examples = examples
+        self._plan = plan
+        self._strategy = strategy
+        self._batches = None
+        optimizers = {}
+        with strategy.scope():
+            for name, variables in model.objectives().items():
+                optimizers[name] = plan.make_optimizer()
+                optimizers[name].build(variables)
+            self._averages = Averages(
+                model.trainable_variables, plan.polyak_decay
+            )
+        self._optimizer = next(iter(optimizers.values()))
+        self._state = {
+            "model": model.variables,
+            "averages": self._averages.variables,
+            **{f"optimizer/{k}": v.variables for k, v in optimizers.items()},
+        }
+        self._run_steps = make_train_function(
+            model, optimizers, self._averages, strategy
+        )
+        self.evaluate = make_evaluation(model, strategy)
+
+    @property
+    def learning_rate(self) -> float:
+        return float(tf.convert_to_tensor(self._optimizer.learning_rate))
+
+    def run(self, count: int) -> tuple[float, dict[str, np.ndarray]]:
+        if self._batches is None:
+            self._batches = iter(
+                self._strategy.distribute_datasets_from_function(
+                    lambda context: training_batches(
+                        self._examples,
+                        self._plan.batch_size,
+                        self._plan.seed,
+                        self.step,
+                        context,
+                    )
+                )
+            )
+        loss, statistics = self._run_steps(
+            self._batches, tf.constant(count, tf.int32)
+        )
+        self.step += count
+        return float(loss), _to_numpy(statistics)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        return self._averages.in_weights()
+
+    def assign_averages(self) -> None:
+        self._averages.assign_to_weights()
+
+    def save(self, folder: str) -> None:
+        if self.is_chief:
+            save_state(folder, self._state, self.counters)
+
+    def restore(self, folder: str) -> None:
+        # Inside the scope, else replicas keep their first values.
+        with self._strategy.scope():
+            restore_state(folder, self._state, self.counters)
+        self.step = int(self._optimizer.iterations.numpy())
+        self._batches = None
+
+
+def make_evaluation(
+    model: keras.Model, strategy: tf.distribute.Strategy
+) -> Callable[[Examples, int], dict[str, np.ndarray]]:
+    """Compiles a pass over examples, with the weights in the model.
+
+    Args:
+        model: See `loop`.
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        Function of `Examples` and a batch size over all replicas to the sums of
+        the model's statistics, as NumPy arrays.
+    """
+
+    @tf.function
+    def step(batch):
+        statistics = strategy.run(
+            lambda batch: model.loss_and_statistics(batch)[1], args=(batch,)
+        )
+        return _sum_over_replicas(strategy, statistics)
+
+    def evaluate(examples, batch_size):
+        batches = strategy.distribute_datasets_from_function(
+            lambda context: evaluation_batches(examples, batch_size, context)
+        )
+        total = None
+        for batch in batches:
+            statistics = _to_numpy(step(batch))
+            total = (
+                statistics
+                if total is None
+                else {k: total[k] + statistics[k] for k in total}
+            )
+        return total
+
+    return evaluate
+
+
+def make_train_function(
+    model: keras.Model,
+    optimizers: Mapping[str, keras.optimizers.Optimizer],
+    averages: Averages,
+    strategy: tf.distribute.Strategy,
+) -> Callable:
+    """Compiles training steps.
+
+    Args:
+        model: Built inside `strategy.scope()`; see `loop`.
+        optimizers: One for each of the model's objectives, built for its
+            variables.
+        averages: The averages of the model's trainable variables.
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        Function of an iterator over distributed batches and a number of steps,
+        int32 scalar tensor, to the losses' and the statistics' sums.
+    """
+    objectives = model.objectives()
+
+    def replica_step(batch):
+        with tf.GradientTape(persistent=len(objectives) > 1) as tape:
+            losses, statistics = model.loss_and_statistics(batch, training=True)
+            if not isinstance(losses, Mapping):
+                (name,) = objectives
+                losses = {name: losses}
+            # The optimizers add the replicas' gradients up.
+            losses = {
+                name: loss / strategy.num_replicas_in_sync
+                for name, loss in losses.items()
+            }
+        gradients = {
+            name: tape.gradient(losses[name], variables)
+            for name, variables in objectives.items()
+        }
+        step = tf.identity(next(iter(optimizers.values())).iterations.value)
+        for name, variables in objectives.items():
+            optimizers[name].apply(gradients[name], variables)
+        averages.update(step)
+        return tf.add_n(list(losses.values())), statistics
+
+    @tf.function
+    def one_step(batches):
+        loss, statistics = strategy.run(replica_step, args=(next(batches),))
+        return (
+            strategy.reduce("SUM", loss, axis=None),
+            _sum_over_replicas(strategy, statistics),
+        )
+
+    @tf.function
+    def run_steps(batches, count):
+        # One call in the graph, not one before the loop and one in it: the
+        # step is large and compiled where it is called.
+        outputs = one_step.get_concrete_function(batches).structured_outputs
+        totals = tf.nest.map_structure(
+            lambda output: tf.zeros(output.shape, output.dtype), outputs
+        )
+        for _ in tf.range(count):
+            totals = tf.nest.map_structure(tf.add, totals, one_step(batches))
+        return totals
+
+    return run_steps
+
+
+def _sum_over_replicas(strategy, statistics):
+    return {
+        name: strategy.reduce("SUM", value, axis=None)
+        for name, value in statistics.items()
+    }
+
+
+def _to_numpy(statistics):
+    # float64, so that a long pass adds up exactly.
+    return {
+        name: np.asarray(value, "float64") for name, value in statistics.items()
+    }
