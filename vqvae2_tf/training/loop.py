@@ -7,7 +7,8 @@ A network has
   added over batches and replicas;
 - `metrics_from_statistics(statistics)`: a dict of metrics from their sums;
 - `selection_metric`: the metric that chooses the best weights, lower is better;
-- `objectives()`: a dict of variables, by the name of the loss that trains them;
+- `objectives()`: a dict of lists of the network's variables, by the name of the
+  loss that trains them;
 - `images_to_show(batch)`: a dict of images for TensorBoard.
 """
 

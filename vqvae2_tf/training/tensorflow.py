@@ -1,6 +1,5 @@
 """Training steps and evaluation on TensorFlow, with `tf.distribute`."""
 
-import contextlib
 from collections.abc import Callable
 from collections.abc import Mapping
 
@@ -46,19 +45,19 @@ class TensorFlowTrainer:
             for name, variables in model.objectives().items():
                 optimizers[name] = plan.make_optimizer()
                 optimizers[name].build(variables)
-            self._averages = Averages(
-                model.trainable_variables, plan.polyak_decay
-            )
+            averages = Averages(model.trainable_variables, plan.polyak_decay)
         self._optimizer = next(iter(optimizers.values()))
         self._state = {
             "model": model.variables,
-            "averages": self._averages.variables,
+            "averages": averages.variables,
             **{f"optimizer/{k}": v.variables for k, v in optimizers.items()},
         }
         self._run_steps = make_train_function(
-            model, optimizers, self._averages, strategy
+            model, optimizers, averages, strategy
         )
         self.evaluate = make_evaluation(model, strategy)
+        self.averaged = averages.in_weights
+        self.assign_averages = averages.assign_to_weights
 
     @property
     def learning_rate(self) -> float:
@@ -82,12 +81,6 @@ class TensorFlowTrainer:
         )
         self.step += count
         return float(loss), _to_numpy(statistics)
-
-    def averaged(self) -> contextlib.AbstractContextManager[None]:
-        return self._averages.in_weights()
-
-    def assign_averages(self) -> None:
-        self._averages.assign_to_weights()
 
     def save(self, folder: str) -> None:
         if self.is_chief:
@@ -126,15 +119,11 @@ def make_evaluation(
         batches = strategy.distribute_datasets_from_function(
             lambda context: evaluation_batches(examples, batch_size, context)
         )
-        total = None
+        totals = {}
         for batch in batches:
-            statistics = _to_numpy(step(batch))
-            total = (
-                statistics
-                if total is None
-                else {k: total[k] + statistics[k] for k in total}
-            )
-        return total
+            for name, value in _to_numpy(step(batch)).items():
+                totals[name] = totals.get(name, 0.0) + value
+        return totals
 
     return evaluate
 
