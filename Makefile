@@ -22,9 +22,12 @@ test: $(VENV)/installed-dev
 	KERAS_BACKEND=jax $(PYTEST) -m "any_backend and not large" && \
 	exit $$tensorflow
 
+# The slow tests too, and all but them once more with runs in bfloat16.
 test-all: $(VENV)/installed-dev
 	$(PYTEST) -m "large or not large"; tensorflow=$$?; \
-	KERAS_BACKEND=jax $(PYTEST) -m any_backend && exit $$tensorflow
+	VQVAE2_TEST_PRECISION=bfloat16 $(PYTEST); bfloat16=$$?; \
+	KERAS_BACKEND=jax $(PYTEST) -m any_backend && \
+	exit $$((tensorflow + bfloat16))
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

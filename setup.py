@@ -26,8 +26,17 @@ setuptools.setup(
     description="VQ-VAE-2 in Keras 3 and TensorFlow",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["vqvae2_tf", "vqvae2_tf.*"]),
-    package_data={"vqvae2_tf.data": ["assets/*/*"]},
+    packages=[
+        *setuptools.find_packages(include=["vqvae2_tf", "vqvae2_tf.*"]),
+        # The flagfiles, so that an installed package finds them too.
+        "vqvae2_tf.experiments",
+    ],
+    package_dir={"vqvae2_tf.experiments": "experiments"},
+    package_data={
+        "vqvae2_tf.data": ["assets/*/*"],
+        "vqvae2_tf.experiments": ["*.flags"],
+    },
+    entry_points={"console_scripts": ["vqvae2 = vqvae2_tf.commands.cli:main"]},
     install_requires=REQUIREMENTS,
     extras_require={
         # For --augmenter=keras_cv.

@@ -1,8 +1,9 @@
-"""What has to be set before a backend is first used."""
+"""Settings of the backends, and the run that many tests look at."""
 
 import os
 
 import keras
+import pytest
 
 if keras.backend.backend() == "jax":
     import jax
@@ -14,3 +15,21 @@ if keras.backend.backend() == "jax":
         os.environ.setdefault(
             "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false"
         )
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """The `SmallRun` that all test processes share; not to be changed."""
+    # Needs TensorFlow, which tests on JAX do without.
+    from tests.small_run import SmallRun
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return SmallRun(folder / "small_run")
+
+
+@pytest.fixture
+def own_run(small_run, tmp_path):
+    """The folder of a copy of the small run."""
+    return small_run.copy(tmp_path)

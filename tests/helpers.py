@@ -1,15 +1,13 @@
 """What the tests share: gradients, compilation and NumPy convolutions."""
 
 import contextlib
-import inspect
-import json
-import runpy
-import sys
 from unittest import mock
 
 import keras
 import numpy as np
-from absl import flags
+
+from vqvae2_tf.level import Level
+from vqvae2_tf.priors import PixelSNAIL
 
 BACKEND = keras.backend.backend()
 
@@ -56,21 +54,18 @@ def zero_initializers():
 
 
 def build(layer, *inputs, seed=0, scale=0.3, **kwargs):
-    """Builds a layer by a symbolic call; every weight, biases too, is random.
+    """Builds a layer for its call arguments, with random weights and biases.
 
-    Moving averages of a quantizer keep their initial values.
+    A quantizer keeps its initial moving averages.
     """
-
-    def symbol(x):
-        if hasattr(x, "shape"):
-            return keras.KerasTensor(x.shape, dtype=x.dtype)
-        return x
-
     with zero_initializers():
-        layer(
-            *keras.tree.map_structure(symbol, inputs),
-            **keras.tree.map_structure(symbol, kwargs),
-        )
+        if isinstance(layer, keras.Model):
+            layer.build(inputs[0].shape)
+        else:
+            layer.build(
+                *(x.shape for x in inputs),
+                **{f"{name}_shape": x.shape for name, x in kwargs.items()},
+            )
     rng = np.random.default_rng(seed)
     for variable in layer.weights:
         value = scale * rng.normal(size=variable.shape)
@@ -79,6 +74,52 @@ def build(layer, *inputs, seed=0, scale=0.3, **kwargs):
         if variable.trainable or variable.name.startswith("moving"):
             variable.assign(value.astype("float32"))
     return layer
+
+
+SMALL_PRIOR = {
+    "hidden_units": 8,
+    "residual_units": 6,
+    "layers": 2,
+    "attention_every": 1,
+    "heads": 2,
+    "kernel_size": 3,
+    "conditioning_blocks": 2,
+    "conditioning_units": 8,
+}
+
+
+def make_levels(sizes, num_codes):
+    """`Level`s of these sizes, coarsest first; `num_codes` may be one each."""
+    counts = np.broadcast_to(num_codes, (len(sizes),))
+    return [
+        Level(f"level_{i}", *size, int(count))
+        for i, (size, count) in enumerate(zip(sizes, counts, strict=True))
+    ]
+
+
+def make_prior(sizes=((4, 6),), num_codes=5, **arguments):
+    """A small prior of the last level, with random weights."""
+    *coarser, level = make_levels(sizes, num_codes)
+    prior = PixelSNAIL(level, coarser, **{**SMALL_PRIOR, **arguments})
+    return build(prior, codes_of(level, 1), **conditions(prior))
+
+
+def codes_of(level, count, seed=0):
+    """Random code maps of a level."""
+    return integers(level.num_codes, count, *level.size, seed=seed)
+
+
+def conditions(prior, count=1, seed=0):
+    """Labels and coarser codes that a prior asks for."""
+    found = {}
+    if prior.num_classes:
+        found["labels"] = integers(prior.num_classes, count, seed=seed)
+    if prior.coarser:
+        found["coarser"] = [
+            codes_of(level, count, seed + i)
+            for i, level in enumerate(prior.coarser)
+        ]
+    return found
 
 
 def run(function, *args):
@@ -121,6 +162,11 @@ def gradient(function, x):
 
 def weight_gradients(function, variables):
     """Gradients of `function()` with respect to variables."""
+    return arrays(compiled_gradients(function, variables)())
+
+
+def compiled_gradients(function, variables):
+    """A function that gives `weight_gradients`, compiled once."""
     variables = list(variables)
     if BACKEND == "jax":
         import jax
@@ -130,18 +176,21 @@ def weight_gradients(function, variables):
             with keras.StatelessScope(state_mapping=list(pairs)):
                 return function()
 
-        return arrays(jax.jit(jax.grad(pure))([v.value for v in variables]))
+        gradients = jax.jit(jax.grad(pure))
+        return lambda: gradients([v.value for v in variables])
     import tensorflow as tf
 
-    values = [v.value for v in variables]
-    with tf.GradientTape() as tape:
-        tape.watch(values)
-        y = function()
-    return arrays(
-        tape.gradient(
+    @tf.function
+    def gradients():
+        values = [v.value for v in variables]
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            y = function()
+        return tape.gradient(
             y, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-    )
+
+    return gradients
 
 
 def compiled(function, layer):
@@ -289,39 +338,8 @@ def softmax(x):
     return shares / shares.sum(axis=-1, keepdims=True)
 
 
-def check_config_round_trip(layer_class, arguments, *inputs, **kwargs):
-    """A layer made of its own JSON config is the same layer.
-
-    Args:
-        layer_class: Class of the layer.
-        arguments: Every constructor argument, with values that are not the
-            defaults.
-        *inputs: What the layer is called on.
-        **kwargs: Further call arguments.
-    """
-    parameters = inspect.signature(layer_class).parameters
-    assert set(parameters) - {"kwargs"} == set(arguments)
-    layer = layer_class(**arguments, name="given_name")
-    serialized = json.dumps(keras.saving.serialize_keras_object(layer))
-    clone = keras.saving.deserialize_keras_object(json.loads(serialized))
-    assert type(clone) is layer_class
-    assert clone.name == "given_name"
-    config = clone.get_config()
-    for name, value in arguments.items():
-        assert json.dumps(config[name]) == json.dumps(value)
-        assert value != parameters[name].default, f"{name} is the default"
-    build(layer, *inputs, **kwargs)
-    build(clone, *inputs, **kwargs)
-    clone.set_weights(layer.get_weights())
-    expected, actual = (
-        run(lambda *args, one=one: one(*args, **kwargs), *inputs)
-        for one in (layer, clone)
-    )
-    assert_close(actual, expected, rtol=1e-6, atol=1e-6)
-
-
 def check_compiled(layer, *inputs, **kwargs):
-    """A compiled layer gives what it gives eagerly."""
+    """A compiled layer's outputs equal those of an eager call."""
     build(layer, *inputs, **kwargs)
     expected = layer(*inputs, **kwargs)
     function = compiled(lambda *args: layer(*args, **kwargs), layer)
@@ -332,7 +350,7 @@ def check_bfloat16(make, *inputs, tolerance=0.05, **kwargs):
     """A layer under mixed_bfloat16 is close to the one in float32.
 
     Args:
-        make: Makes the layer, given `dtype`.
+        make: Function of `dtype` that returns the layer.
         *inputs: What the layer is called on.
         tolerance: Largest error, as a share of the largest output.
         **kwargs: Further call arguments.
@@ -354,24 +372,3 @@ def check_bfloat16(make, *inputs, tolerance=0.05, **kwargs):
         np.abs(expected)
     )
     assert not np.array_equal(actual, expected)
-
-
-def run_script(path, *arguments):
-    """Runs a script in this process as a command line does.
-
-    Args:
-        path: Of the script.
-        *arguments: Of the command line.
-
-    Returns:
-        What it exits with: None, a number or a message.
-    """
-    before = set(flags.FLAGS)
-    try:
-        with mock.patch.object(sys, "argv", [path.name, *map(str, arguments)]):
-            runpy.run_path(str(path), run_name="__main__")
-    except SystemExit as end:
-        return end.code
-    finally:
-        for flag in set(flags.FLAGS) - before:
-            delattr(flags.FLAGS, flag)

@@ -16,13 +16,21 @@ ALLOWED = {
     "level": set(),
     "flags": {"errors"},
     "errors": set(),
+    "trainable": {"level"},
     "evaluation": {"errors"},
     "files": {"errors"},
     "data": {"errors", "files"},
     "layers": {"level"},
     "sampling": {"layers", "level"},
-    "autoencoders": {"evaluation", "flags", "layers", "level", "sampling"},
-    "priors": {"flags", "layers", "level", "sampling"},
+    "autoencoders": {
+        "evaluation",
+        "flags",
+        "layers",
+        "level",
+        "sampling",
+        "trainable",
+    },
+    "priors": {"flags", "layers", "level", "sampling", "trainable"},
 }
 ALLOWED["codes"] = {
     "autoencoders",
@@ -32,14 +40,16 @@ ALLOWED["codes"] = {
     "files",
     "level",
 }
-ALLOWED["training"] = {"data", "errors", "files", "level"}
+ALLOWED["training"] = {"data", "errors", "files", "trainable"}
 ALLOWED["export"] = set(ALLOWED) - {"data", "training"}
 ALLOWED["runs"] = set(ALLOWED)
 ALLOWED["commands"] = set(ALLOWED)
+ALLOWED["__main__"] = {"commands"}
 WITHOUT_TENSORFLOW = (
     "level",
     "flags",
     "errors",
+    "trainable",
     "evaluation",
     "layers",
     "sampling",
@@ -99,21 +109,35 @@ def test_networks_run_where_tensorflow_is_not_installed():
     program = """
 import sys
 sys.modules["tensorflow"] = None
+import jax
+import keras
 import numpy as np
+from tests.helpers import zero_initializers
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.sampling import sample_levels
+jax.config.update("jax_disable_most_optimizations", True)
 model = VQVAE2(strides=(2, 2), hidden_units=4, residual_units=2, num_codes=5,
                code_dim=3)
-model(np.zeros((1, 8, 12, 3), "float32"), training=True)
+levels = model.levels((8, 12))
+sizes = {"hidden_units": 4, "residual_units": 4, "layers": 1, "heads": 2,
+         "conditioning_blocks": 2, "conditioning_units": 4, "num_classes": 2}
 priors = [
-    PixelSNAIL((2, 3), 5, 4, 4, 2, 1, 2, num_classes=2),
-    PixelSNAIL((4, 6), 5, 4, 4, 1, 0, num_classes=2,
-               coarser_map_sizes=[(2, 3)], num_conditioning_blocks=2,
-               conditioning_units=4),
+    PixelSNAIL(levels[0], attention_every=1, **sizes),
+    PixelSNAIL(levels[1], levels[:1], attention_every=0, **sizes),
 ]
-pictures = model.decode(sample_levels(priors, labels=[0, 1]))
-assert pictures.shape == (2, 8, 12, 3)
+with zero_initializers():
+    model.build((None, 8, 12, 3))
+    for prior in priors:
+        prior.build()
+
+@jax.jit
+def images(noise):
+    with keras.StatelessScope():
+        model(noise, training=True)
+        return model.decode(sample_levels(priors, labels=[0, 1]))
+
+assert images(np.zeros((1, 8, 12, 3), "float32")).shape == (2, 8, 12, 3)
 assert not any(name.startswith("tensorflow.") for name in sys.modules)
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax"}

@@ -1,24 +1,32 @@
-"""Tests of the levels' names and sizes."""
+"""Tests of code maps' levels."""
 
+import json
+import math
+
+import numpy as np
 import pytest
 
-from vqvae2_tf.level import latent_map_sizes
-from vqvae2_tf.level import level_names
+from vqvae2_tf.level import Level
+from vqvae2_tf.level import hierarchical_levels
 
 pytestmark = pytest.mark.any_backend
 
+CODES = Level("top", 4, 6, 512)
+VECTORS = Level("top", 4, 6, None, channels=8)
+
 
 @pytest.mark.parametrize(
-    ("num_levels", "names"),
+    ("strides", "names"),
     [
-        (1, ["top"]),
-        (2, ["top", "bottom"]),
-        (3, ["top", "middle", "bottom"]),
-        (4, ["top", "middle_1", "middle_2", "bottom"]),
+        ((2,), ["top"]),
+        ((2, 2), ["top", "bottom"]),
+        ((2, 2, 2), ["top", "middle", "bottom"]),
+        ((2, 2, 2, 2), ["top", "middle_1", "middle_2", "bottom"]),
     ],
 )
-def test_level_names_run_from_coarse_to_fine(num_levels, names):
-    assert level_names(num_levels) == names
+def test_names_run_from_coarse_to_fine(strides, names):
+    levels = hierarchical_levels((16, 16), strides, 8)
+    assert [level.name for level in levels] == names
 
 
 @pytest.mark.parametrize(
@@ -30,11 +38,38 @@ def test_level_names_run_from_coarse_to_fine(num_levels, names):
         ((8, 4), (2,), [(4, 2)]),
     ],
 )
-def test_latent_map_sizes_are_listed_coarsest_first(image_size, strides, sizes):
-    assert latent_map_sizes(image_size, strides) == sizes
+def test_sizes_are_listed_coarsest_first(image_size, strides, sizes):
+    levels = hierarchical_levels(image_size, strides, 8)
+    assert [level.size for level in levels] == sizes
+    assert {level.num_codes for level in levels} == {8}
 
 
 @pytest.mark.parametrize("image_size", [(30, 32), (32, 30), (36, 32)])
-def test_strides_must_divide_the_picture(image_size):
+def test_strides_must_divide_the_image(image_size):
     with pytest.raises(ValueError, match="{}x{}".format(*image_size)):
-        latent_map_sizes(image_size, (4, 2))
+        hierarchical_levels(image_size, (4, 2), 8)
+
+
+@pytest.mark.parametrize("level", [CODES, VECTORS])
+def test_json_keeps_everything(level):
+    assert Level.of(json.loads(json.dumps(level.to_json()))) == level
+    assert Level.of(level) is level
+
+
+def test_a_level_of_codes():
+    assert CODES.size == CODES.shape == (4, 6)
+    assert CODES.num_positions == 24
+    assert CODES.dtype == "int32"
+    assert CODES.unknown == -1
+    # Each code fits, of 65,536 and of more.
+    assert np.iinfo(CODES.storage).max == 65535
+    assert np.iinfo(Level("layer_3", 4, 6, 65537).storage).max >= 65536
+
+
+def test_a_level_of_vectors():
+    assert VECTORS.size == (4, 6)
+    assert VECTORS.shape == (4, 6, 8)
+    assert VECTORS.num_positions == 24
+    assert VECTORS.dtype == "float32"
+    assert math.isnan(VECTORS.unknown)
+    assert np.dtype(VECTORS.storage).itemsize == 2

@@ -1,23 +1,28 @@
-"""Times the project's main jobs and prints the figures as JSON.
+"""Times the main jobs of the networks that flags describe.
 
     python tools/benchmark.py stage1
-    python tools/benchmark.py sampling --batch_sizes=1,16
-    python tools/benchmark.py sampling --map_sizes=8,16,32,64 \\
-        --hidden_units=128 --layers=16 --attention_every=0
-    KERAS_BACKEND=jax python tools/benchmark.py sampling --paper_size=imagenet
-    python tools/benchmark.py prior --paper_size=ffhq --rematerialize
+    python tools/benchmark.py stage1 --flagfile=ffhq.flags
+    python tools/benchmark.py prior --flagfile=ffhq.flags --level=middle \\
+        --prior_rematerialize
+    KERAS_BACKEND=jax python tools/benchmark.py sampling \\
+        --flagfile=imagenet.flags --num_classes=1000 --batch_sizes=1,64
 
-`stage1` times training, encoding and decoding of the VQ-VAE-2 on random
-pictures. `prior` times training steps of priors on random codes. `sampling`
-times incremental sampling (on TensorFlow compiled by XLA, with a part of the
-batch on each core of a CPU) and one forward pass (on TensorFlow a graph): naive
-sampling is one a position, so that its time and their ratio follow. Weights are
-random; no time depends on them. Runs on either backend; TensorFlow is not
-needed under JAX.
+`stage1` times training, encoding and decoding of the autoencoder on random
+images. `prior` times training steps of one level's prior on random codes.
+`sampling` times sampling of each level (with --stage=prior only of --level;
+on TensorFlow compiled by XLA, with a part of the batch on each core of a CPU),
+one forward pass (on TensorFlow a graph), of which naive sampling takes one a
+position, and the decoder. Takes the flags of `vqvae2 train`. Without --flagfile
+and --image_size the networks are small ones, to which the flags are added.
+Weights are random; no time depends on them. Prints JSON. Under JAX, TensorFlow
+is not needed.
 
 `--against=COMMAND` runs another program that prints rows of the same names in
 turn with this one, and prints the ratios.
 """
+
+# First: TensorFlow, which Keras imports, reads the environment that it sets.
+from vqvae2_tf.commands import cli  # isort: skip
 
 import json
 import os
@@ -28,206 +33,224 @@ import subprocess
 import sys
 import time
 
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import keras
-from absl import app
-from absl import flags
 
-from benchmarks import paper
-from benchmarks.prior_training import prior_training
-from benchmarks.sampling import paper_sampling
-from benchmarks.sampling import sampling
-from benchmarks.stage1 import stage1
+import timing
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.priors.base import RasterPrior
+from vqvae2_tf.runs import configuration
+from vqvae2_tf.runs import networks
+from vqvae2_tf.sampling import sample
+from vqvae2_tf.training import precision
 
-flags.DEFINE_list("image_sizes", "64,128,256", "Of stage1: pixels, square.")
-flags.DEFINE_list(
-    "map_sizes", "16,32", "Of prior and sampling: codes, square; the priors."
+FLAGS = [
+    Flag("batch_sizes", [1], "Batch sizes; all are timed.", 1, many=True),
+    Flag("num_classes", 0, "Classes of the priors; 0 for none.", 0),
+    Flag("repeats", 5, "Timed calls; the median is printed.", 1),
+    Flag("rounds", 3, "Rounds of both programs with --against.", 1),
+    Flag("against", None, "Command of a program to compare with."),
+]
+# Flags before the given ones, which win. Nothing is read or written.
+ALWAYS = "--dataset=none --run_dir=none --precision=float32 "
+# The small networks.
+STAGE1 = "--image_size={} --batch_sizes={}"
+PRIOR = (
+    "--strides=4 --image_size={0} --prior_hidden_units={1} --prior_layers={2} "
+    "--prior_residual_units={1} --prior_attention_every={3} --batch_sizes={4}"
 )
-flags.DEFINE_list("hidden_units", "64,128", "One for all priors, or one each.")
-flags.DEFINE_list("layers", "8,16", "Gated layers; one for all, or one each.")
-flags.DEFINE_list(
-    "attention_every", "2,4", "0 for no attention; one for all, or one each."
-)
-flags.DEFINE_list(
-    "batch_sizes",
-    None,
-    "Of stage1 one for each of --image_sizes (32,16,8), of prior one for each "
-    "prior (8,2); of sampling each of them for each prior (1,16). 1 with "
-    "--paper_size.",
-)
-flags.DEFINE_enum(
-    "paper_size",
-    None,
-    sorted(paper.PRIORS),
-    "The paper's networks instead: of stage1 the autoencoder, of prior the top "
-    "one, of sampling all priors and the decoder.",
-)
-flags.DEFINE_boolean(
-    "rematerialize", False, "Of prior: recompute the gated layers."
-)
-flags.DEFINE_enum(
-    "precision",
-    "float32",
-    ["float32", "bfloat16"],
-    "bfloat16 keeps the weights in float32.",
-)
-flags.DEFINE_integer("repeats", 5, "Timed calls a figure.", lower_bound=1)
-flags.DEFINE_integer("rounds", 3, "Turns with --against.", lower_bound=1)
-flags.DEFINE_string("against", None, "Command of a program to compare with.")
+NETWORKS = {
+    "stage1": [STAGE1.format(*row) for row in ((64, 32), (128, 16), (256, 8))],
+    "prior": [PRIOR.format(64, 64, 8, 2, 8), PRIOR.format(128, 128, 16, 4, 2)],
+    "sampling": [
+        PRIOR.format(64, 64, 8, 2, "1,16"),
+        PRIOR.format(128, 128, 16, 4, "1,16"),
+    ],
+}
 
 
-def measure_stage1():
-    """The rows of `stage1`, one an image size."""
-    if flags.FLAGS.paper_size:
-        networks = [paper.STAGE1[flags.FLAGS.paper_size]]
-    else:
-        networks = [
-            {"image_size": size, "strides": (4, 2)}
-            for size in _integers("image_sizes")
-        ]
-    return [
-        stage1(**network, batch_size=batch, repeats=flags.FLAGS.repeats)
-        for network, batch in _with_batches(networks, [32, 16, 8])
-    ]
+def configurations(job, arguments):
+    """The configuration of each network to time, its dtype policy with it."""
+    always = ALWAYS + "--stage=prior --level=top" * (job == "prior")
+    given = any(argument.startswith("--image_size") for argument in arguments)
+    for text in [""] if given else NETWORKS[job]:
+        line = [*always.split(), *text.split(), *arguments]
+        config = configuration.parse(line, __doc__, FLAGS)
+        name, _ = precision.choose_precision(config.precision)
+        dtype = precision.dtype_policy(name)
+        yield config.replace(precision=name, dtype=dtype)
 
 
-def measure_prior():
-    """The rows of `prior`, one a prior."""
-    if flags.FLAGS.paper_size:
-        priors = paper.PRIORS[flags.FLAGS.paper_size][:1]
-    else:
-        priors = _given_priors()
-    changes = {"rematerialize": flags.FLAGS.rematerialize}
-    return [
-        prior_training({**prior, **changes}, batch, flags.FLAGS.repeats)
-        for prior, batch in _with_batches(priors, [8, 2])
-    ]
+def stage1(config, batch_size):
+    """Rows of training, encoding and decoding; `compile_s` is of all three."""
+    model = networks.make_autoencoder(config, config.dtype)
+    shape = (batch_size, *config.image_size, config.channels)
+    images = keras.random.uniform(shape, -1, 1)
+    train = timing.train_step(model, {"image": images})
+    encode = timing.compiled(model.encode, model)
+    decode = timing.compiled(model.decode, model)
+    training = timing.measure(config.repeats, train)
+    encoding = timing.measure(config.repeats, encode, images)
+    decoding = timing.measure(config.repeats, decode, encoding.outputs)
+    row = {
+        "image_size": config.image_size,
+        "train_step_s": training.median_s,
+        "train_images_per_s": batch_size / training.median_s,
+        "encode_images_per_s": batch_size / encoding.median_s,
+        "decode_images_per_s": batch_size / decoding.median_s,
+        "compile_s": training.first_s + encoding.first_s + decoding.first_s,
+        "peak_gib": timing.peak_gib(),
+    }
+    yield model, row
 
 
-def measure_sampling():
-    """The rows of `sampling`, one a prior and batch size."""
-    set_name = flags.FLAGS.paper_size
-    batches = _integers("batch_sizes") or ([1] if set_name else [1, 16])
-    if set_name:
-        return [
-            paper_sampling(
-                paper.PRIORS[set_name],
-                paper.STAGE1[set_name],
-                batch,
-                flags.FLAGS.repeats,
-            )
-            for batch in batches
-        ]
-    return [
-        sampling(prior, batch, flags.FLAGS.repeats)
-        for prior in _given_priors()
-        for batch in batches
-    ]
+def prior(config, batch_size):
+    """Rows of training; `compile_s` is the first step's time."""
+    index = config.level_names.index(config.level)
+    model, batch = _prior(config, index, batch_size)
+    training = timing.measure(config.repeats, timing.train_step(model, batch))
+    codes = batch_size * model.level.num_positions
+    row = {
+        "level": model.level.name,
+        "map_size": model.level.size,
+        "train_step_s": training.median_s,
+        "train_codes_per_s": codes / training.median_s,
+        "compile_s": training.first_s,
+        "peak_gib": timing.peak_gib(),
+    }
+    yield model, row
 
 
-def _given_priors():
-    """Arguments of the priors that the flags tell of."""
-    sizes = _integers("map_sizes")
-    columns = [sizes]
-    for name in ("hidden_units", "layers", "attention_every"):
-        column = _integers(name, lowest=name != "attention_every")
-        if len(column) not in (1, len(sizes)):
-            sys.exit(
-                f"error: --{name}: expected one number, or one for each of "
-                f"--map_sizes. Received: {len(column)} for {len(sizes)}"
-            )
-        columns.append(column * (len(sizes) if len(column) == 1 else 1))
-    return [
-        {
-            "map_size": (size, size),
-            "hidden_units": width,
-            "residual_units": width,
-            "num_layers": layers,
-            "attention_every": every,
-        }
-        for size, width, layers, every in zip(*columns, strict=True)
-    ]
+def sampling(config, batch_size):
+    """Rows of each level's sampling and, if it is of all, of whole images.
+
+    Times are of a batch; `compile_s` is what the first call takes longer.
+    """
+    total_s = 0.0
+    for index, level in enumerate(config.levels):
+        if config.stage != "prior" or level.name == config.level:
+            model, row = _sampling_of_level(config, index, batch_size)
+            total_s += row["sample_s"]
+            yield model, row
+    if config.stage == "prior":
+        return
+    model = networks.make_autoencoder(config, config.dtype)
+    codes = _codes(config.levels, batch_size)
+    decode = timing.compiled(model.decode, model)
+    decode_s = timing.measure(config.repeats, decode, codes).median_s
+    row = {
+        "image_size": config.image_size,
+        "sample_s": total_s,
+        "decode_s": decode_s,
+        "seconds_per_image": (total_s + decode_s) / batch_size,
+    }
+    yield model, row
 
 
-def _with_batches(networks, default):
-    """Pairs of each network and its batch size."""
-    if flags.FLAGS.paper_size:
-        default = [1]
-    batches = _integers("batch_sizes") or default
-    if len(networks) != len(batches):
-        sys.exit(
-            f"error: --batch_sizes: expected {len(networks)}, one for each "
-            f"network. Received: {len(batches)}"
-        )
-    return zip(networks, batches, strict=True)
+def _sampling_of_level(config, index, batch_size):
+    model, batch = _prior(config, index, batch_size)
+    given = {"coarser": batch["codes"][:index]}
+    if model.num_classes:
+        given["labels"] = batch["label"]
+    ids = {"sample_ids": keras.ops.arange(batch_size, dtype="int32")}
+    draw = timing.compiled_sampler(lambda batch: sample(model, **batch), model)
+    drawing = timing.measure(config.repeats, draw, {**ids, **given})
+    positions = model.level.num_positions
+    row = {
+        "level": model.level.name,
+        "map_size": model.level.size,
+        "sample_s": drawing.median_s,
+        "seconds_per_image": drawing.median_s / batch_size,
+        "seconds_per_position": drawing.median_s / positions,
+        "compile_s": drawing.first_s - drawing.median_s,
+    }
+    if isinstance(model, RasterPrior):
+        codes = batch["codes"][index]
+        call = timing.compiled(lambda x, given: model(x, **given), model)
+        forward_s = timing.measure(config.repeats, call, codes, given).median_s
+        naive_s = forward_s * positions
+        row["forward_s"], row["naive_s"] = forward_s, naive_s
+        row["times_naive"] = naive_s / drawing.median_s
+    return model, row
 
 
-def _integers(name, lowest=1):
-    texts = flags.FLAGS[name].value or []
-    if all(text.isdecimal() and int(text) >= lowest for text in texts):
-        return [int(text) for text in texts]
-    sys.exit(
-        f"error: --{name}: expected whole numbers, at least {int(lowest)}. "
-        f"Received: {','.join(texts)}"
+def _prior(config, index, batch_size):
+    """A level's prior, and a batch to train it on."""
+    codes = _codes(config.levels[: index + 1], batch_size)
+    label = keras.ops.zeros((batch_size,), "int32")
+    classes = config.num_classes
+    model = networks.make_prior(config, index, classes, config.dtype)
+    return model, {"codes": codes, "label": label}
+
+
+def _codes(levels, batch_size):
+    return tuple(
+        keras.random.randint((batch_size, *level.shape), 0, level.num_codes)
+        if level.num_codes
+        else keras.random.normal((batch_size, *level.shape))
+        for level in levels
     )
+
+
+JOBS = {"stage1": stage1, "prior": prior, "sampling": sampling}
+
+
+def main(arguments):
+    """Prints the report of a job."""
+    job, *arguments = arguments or [""]
+    if job not in JOBS:
+        sys.exit(f"{__doc__}\nerror: expected one of {', '.join(JOBS)} first.")
+    configs = list(configurations(job, arguments))
+
+    def rows():
+        found = []
+        for config in configs:
+            for size in config.batch_sizes:
+                for model, row in JOBS[job](config, size):
+                    name, count = type(model).__name__, model.count_params()
+                    shared = {"batch_size": size, "parameters": count}
+                    found.append({"network": name, **shared, **row})
+        return found
+
+    report = {
+        "job": job,
+        "date": time.strftime("%Y-%m-%d"),
+        "backend": keras.backend.backend(),
+        "precision": configs[0].precision,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "devices": timing.devices(),
+    }
+    if configs[0].against:
+        report |= compare(rows, configs[0].against, configs[0].rounds)
+    else:
+        report["rows"] = rows()
+    print(json.dumps(report, indent=2))
+
+
+def compare(rows, command, num_rounds):
+    """Rows of this program and of another, and the ratios of their speeds."""
+    rounds = []
+    for _ in range(num_rounds):
+        # First the other, whose command may be wrong.
+        theirs, ours = _rows_of(command), rows()
+        ratios = [
+            {name: a[name] / b[name] for name in b if name.endswith("_per_s")}
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        rounds.append((ours, theirs, ratios))
+    ours, theirs, ratios = map(_medians, zip(*rounds, strict=True))
+    return {"rows": ours, "peer_rows": theirs, "times_as_fast": ratios}
 
 
 def _rows_of(command):
     """Rows that the program to compare with prints."""
-    told = f"error: --against={command}: "
     try:
-        output = subprocess.check_output(shlex.split(command))
-        return json.loads(output)["rows"]
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"{told}{error}")
-    except (ValueError, KeyError, TypeError):
-        sys.exit(f"{told}expected JSON with rows on its standard output.")
-
-
-JOBS = {
-    "stage1": measure_stage1,
-    "prior": measure_prior,
-    "sampling": measure_sampling,
-}
-
-
-def main(arguments):
-    if len(arguments) != 2 or arguments[1] not in JOBS:
-        sys.exit(f"usage: python tools/benchmark.py {'|'.join(JOBS)} [flags]")
-    if flags.FLAGS.precision == "bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
-    measure = JOBS[arguments[1]]
-    report = {
-        "job": arguments[1],
-        "date": time.strftime("%Y-%m-%d"),
-        "backend": keras.backend.backend(),
-        "precision": flags.FLAGS.precision,
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-        "devices": _devices(),
-    }
-    if not flags.FLAGS.against:
-        report["rows"] = measure()
-    else:
-        rounds = []
-        for _ in range(flags.FLAGS.rounds):
-            # First the other, whose command may be wrong.
-            theirs = _rows_of(flags.FLAGS.against)
-            rounds.append((measure(), theirs))
-        report["rows"] = _medians([ours for ours, _ in rounds])
-        report["peer_rows"] = _medians([theirs for _, theirs in rounds])
-        report["times_as_fast"] = [
-            {
-                name: statistics.median(
-                    ours[i][name] / theirs[i][name] for ours, theirs in rounds
-                )
-                for name in row
-                if name.endswith("_per_s")
-            }
-            for i, row in enumerate(report["peer_rows"])
-        ]
-    print(json.dumps(report, indent=2))
+        return json.loads(subprocess.check_output(shlex.split(command)))["rows"]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--against={command}: expected JSON with rows on its standard "
+            f"output ({error!r})."
+        ) from error
 
 
 def _medians(rounds):
@@ -242,15 +265,5 @@ def _medians(rounds):
     ]
 
 
-def _devices():
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.devices()]
-    import tensorflow as tf
-
-    return [device.name for device in tf.config.list_logical_devices()]
-
-
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main, sys.argv[1:])

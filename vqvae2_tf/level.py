@@ -1,36 +1,84 @@
-"""Names and sizes of the levels, coarsest first."""
+"""One code map, as files, priors and exports see it."""
 
+import dataclasses
+import math
 from collections.abc import Sequence
 
 
-def level_names(num_levels: int) -> list[str]:
-    """Names of the levels, coarsest first.
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One code map of an autoencoder.
 
     Args:
-        num_levels: Number of levels, 1 or more.
-
-    Returns:
-        `["top"]`, `["top", "bottom"]`, `["top", "middle", "bottom"]`, and with
-        more levels `middle_1`, `middle_2`, ... from coarse to fine.
+        name: `top`, `middle`, `bottom`, `layer_1`, ...
+        height: H of the map.
+        width: W of the map.
+        num_codes: K, if the map holds codes; None if it holds vectors.
+        channels: D of the vectors; 0 for codes.
     """
-    middles = [f"middle_{i + 1}" for i in range(num_levels - 2)]
-    if num_levels == 3:
-        middles = ["middle"]
-    return ["top", *middles, "bottom"] if num_levels > 1 else ["top"]
+
+    name: str
+    height: int
+    width: int
+    num_codes: int | None
+    channels: int = 0
+
+    @classmethod
+    def of(cls, value) -> "Level":
+        """A level from itself or from its `to_json`."""
+        return value if isinstance(value, cls) else cls(**value)
+
+    def to_json(self) -> dict:
+        """The arguments as a dict."""
+        return dataclasses.asdict(self)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(H, W)`."""
+        return self.height, self.width
+
+    @property
+    def num_positions(self) -> int:
+        """H * W."""
+        return self.height * self.width
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one map: `(H, W)` for codes, `(H, W, D)` for vectors."""
+        return self.size if self.num_codes else (*self.size, self.channels)
+
+    @property
+    def dtype(self) -> str:
+        """`int32` for codes, `float32` for vectors."""
+        return "int32" if self.num_codes else "float32"
+
+    @property
+    def storage(self) -> str:
+        """NumPy dtype of a map on disk, little-endian."""
+        if not self.num_codes:
+            return "<f2"
+        return "<u2" if self.num_codes <= 65536 else "<i4"
+
+    @property
+    def unknown(self) -> float:
+        """Marks a position that a decoder leaves out: -1, or NaN in vectors."""
+        return -1 if self.num_codes else math.nan
 
 
-def latent_map_sizes(
-    image_size: tuple[int, int], strides: Sequence[int]
-) -> list[tuple[int, int]]:
-    """Heights and widths of the code maps, coarsest first.
+def hierarchical_levels(
+    image_size: tuple[int, int], strides: Sequence[int], num_codes: int
+) -> list[Level]:
+    """Levels of a hierarchy of code maps, coarsest first.
 
     Args:
         image_size: `(height, width)` in pixels.
         strides: Factors from the pixels to the bottom map, from there to the
             next coarser one, and so on.
+        num_codes: K of each level.
 
     Returns:
-        List of `(height, width)`.
+        Levels named `top`; `top`, `bottom`; `top`, `middle`, `bottom`; or with
+        `middle_1`, `middle_2`, ... from coarse to fine.
 
     Raises:
         ValueError: If the strides do not divide the size.
@@ -40,10 +88,16 @@ def latent_map_sizes(
     for stride in strides:
         if height % stride or width % stride:
             raise ValueError(
-                f"strides {tuple(strides)} must divide the picture's size. "
-                f"Received: {image_size[0]}x{image_size[1]} pixels, and a map "
-                f"of {height}x{width} at stride {stride}"
+                f"`strides` {tuple(strides)} must divide the image's size. "
+                f"Received: {image_size[0]}x{image_size[1]} pixels"
             )
         height, width = height // stride, width // stride
-        sizes.append((height, width))
-    return sizes[::-1]
+        sizes.insert(0, (height, width))
+    middles = [f"middle_{i + 1}" for i in range(len(sizes) - 2)]
+    if len(sizes) == 3:
+        middles = ["middle"]
+    names = ["top", *middles, "bottom"][: len(sizes)]
+    return [
+        Level(name, *size, num_codes)
+        for name, size in zip(names, sizes, strict=True)
+    ]

@@ -18,13 +18,14 @@ from tests.helpers import run
 from tests.helpers import weight_gradients
 from tests.helpers import zero_initializers
 from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.level import Level
 
 pytestmark = pytest.mark.any_backend
 
 SMALL = {
     "hidden_units": 8,
     "residual_units": 4,
-    "num_residual_layers": 1,
+    "residual_layers": 1,
     "num_codes": 6,
     "code_dim": 3,
     "seed": 1,
@@ -32,7 +33,7 @@ SMALL = {
 NAMES = {1: ["top"], 2: ["top", "bottom"], 3: ["top", "middle", "bottom"]}
 
 
-def pictures(height=16, width=24, channels=3, count=2, seed=0):
+def random_images(height=16, width=24, channels=3, count=2, seed=0):
     return np.tanh(normal(count, height, width, channels, seed=seed))
 
 
@@ -45,12 +46,12 @@ def trained(images, **arguments):
 
 @pytest.fixture(scope="module")
 def two_levels():
-    return trained(pictures())
+    return trained(random_images())
 
 
 @pytest.fixture(scope="module")
 def three_levels():
-    return trained(pictures(), strides=(2, 2, 2))
+    return trained(random_images(), strides=(2, 2, 2))
 
 
 class TestShapes:
@@ -64,7 +65,7 @@ class TestShapes:
         ],
     )
     def test_codes_are_listed_coarsest_first(self, strides, channels, sizes):
-        images = pictures(channels=channels)
+        images = random_images(channels=channels)
         model = VQVAE2(**SMALL, strides=strides, channels=channels)
         build(model, images)
         outputs = run(model, images)
@@ -75,33 +76,36 @@ class TestShapes:
         ]
         assert {str(array(c).dtype) for c in outputs["codes"]} == {"int32"}
         assert outputs["commitment_loss"].shape == ()
-        assert model.map_sizes((16, 24)) == sizes
-        assert model.level_names == NAMES[len(strides)]
+        names = NAMES[len(strides)]
+        assert model.levels((16, 24)) == [
+            Level(name, *size, 6)
+            for name, size in zip(names, sizes, strict=True)
+        ]
 
     @pytest.mark.parametrize("size", [(15, 24), (16, 20)])
-    def test_map_sizes_of_a_wrong_size_raise(self, two_levels, size):
+    def test_levels_of_a_wrong_size_raise(self, two_levels, size):
         with pytest.raises(ValueError, match="strides"):
-            two_levels.map_sizes(size)
+            two_levels.levels(size)
 
     @pytest.mark.parametrize("method", ["__call__", "encode"])
     @pytest.mark.parametrize("size", [(14, 24), (18, 24)])
-    def test_picture_of_a_wrong_size_raises(self, two_levels, method, size):
+    def test_image_of_a_wrong_size_raises(self, two_levels, method, size):
         with pytest.raises(ValueError, match="{}x{}".format(*size)):
-            getattr(two_levels, method)(pictures(*size))
+            getattr(two_levels, method)(random_images(*size))
 
     def test_stride_must_be_a_power_of_two(self):
-        with pytest.raises(ValueError, match="power of two"):
+        with pytest.raises(ValueError, match="powers of two"):
             VQVAE2(**SMALL, strides=(4, 3))
 
     def test_decode_needs_every_level(self, two_levels):
-        codes = run(two_levels.encode, pictures())
+        codes = run(two_levels.encode, random_images())
         with pytest.raises(ValueError):
             two_levels.decode(codes[1:])
 
 
 class TestComposition:
     def test_levels_are_chained_as_in_algorithm_1(self, two_levels):
-        model, images = two_levels, pictures(seed=3)
+        model, images = two_levels, random_images(seed=3)
         h_bottom = model.encoders[1](images)
         h_top = model.encoders[0](h_bottom)
         top = model.quantizers[0](model.projections[0](h_top))
@@ -128,7 +132,7 @@ class TestComposition:
     @pytest.mark.parametrize("name", ["two_levels", "three_levels"])
     def test_decoded_codes_are_the_reconstruction(self, name, request):
         model = request.getfixturevalue(name)
-        images = pictures(seed=3)
+        images = random_images(seed=3)
         outputs = run(model, images)
         codes = run(model.encode, images)
         for one, other in zip(codes, outputs["codes"], strict=True):
@@ -138,19 +142,36 @@ class TestComposition:
             outputs["reconstruction"],
         )
 
+    def test_codebooks_are_named_as_the_levels(self, three_levels):
+        codebooks = three_levels.codebooks()
+        assert list(codebooks) == NAMES[3]
+        for codebook, quantizer in zip(
+            codebooks.values(), three_levels.quantizers, strict=True
+        ):
+            np.testing.assert_array_equal(codebook, quantizer.codebook)
+
+    def test_images_are_shown_above_their_reconstructions(self, two_levels):
+        images = random_images(seed=3)
+        shown = run(lambda x: two_levels.images_to_show({"image": x}), images)
+        assert set(shown) == {"reconstructions"}
+        shown = array(shown["reconstructions"])
+        np.testing.assert_array_equal(shown[:, :16], images)
+        restored = run(two_levels, images)["reconstruction"]
+        np.testing.assert_allclose(shown[:, 16:], restored, atol=1e-5)
+
     def test_every_level_is_in_use(self, three_levels):
-        codes = run(three_levels.encode, pictures(seed=3))
-        picture = array(run(three_levels.decode, codes))
+        codes = run(three_levels.encode, random_images(seed=3))
+        image = array(run(three_levels.decode, codes))
         decode = compiled(three_levels.decode, three_levels)
         for level in range(3):
             changed = [array(c).copy() for c in codes]
             changed[level] = (changed[level] + 1) % 6
-            assert np.any(array(decode(changed)) != picture)
+            assert np.any(array(decode(changed)) != image)
 
 
 class TestGradient:
     def test_loss_reaches_every_weight(self, three_levels):
-        batch = {"image": pictures()}
+        batch = {"image": random_images()}
         variables = three_levels.trainable_variables
         gradients = weight_gradients(
             lambda: three_levels.loss_and_statistics(batch)[0], variables
@@ -172,7 +193,7 @@ class TestGradient:
             *three_levels.encoders[level:],
         ]
         variables = [v for layer in layers for v in layer.trainable_variables]
-        images = pictures()
+        images = random_images()
         gradients = weight_gradients(
             lambda: three_levels(images)["commitment_loss"], variables
         )
@@ -189,7 +210,7 @@ class TestState:
     def test_changes_only_in_training(self, two_levels):
         model = two_levels
         before = arrays(model.variables)
-        other = pictures(seed=4)
+        other = random_images(seed=4)
         model(other)
         model(other, training=False)
         model.loss_and_statistics({"image": other})
@@ -199,7 +220,7 @@ class TestState:
 
     @pytest.mark.parametrize("through_loss", [False, True])
     def test_training_updates_every_codebook(self, through_loss):
-        images = pictures()
+        images = random_images()
         model = trained(images)
         before = [array(q.codebook).copy() for q in model.quantizers]
         if through_loss:
@@ -216,17 +237,17 @@ class TestState:
             assert np.any(array(quantizer.codebook) != old)
 
     def test_levels_draw_their_own_codebooks(self, two_levels):
-        seeds = [q.seed for q in two_levels.quantizers]
+        seeds = [q.get_config()["seed"] for q in two_levels.quantizers]
         assert seeds == [1, 2]
 
     def test_compiled_equals_eager(self, two_levels):
-        images = pictures(seed=5)
+        images = random_images(seed=5)
         expected = two_levels(images)
         actual = compiled(two_levels, two_levels)(images)
         assert_close(actual, expected)
 
     def test_mixed_bfloat16_is_close(self, two_levels):
-        images = pictures(seed=5)
+        images = random_images(seed=5)
         low = build(VQVAE2(**SMALL, dtype="mixed_bfloat16"), images)
         low.set_weights(two_levels.get_weights())
         outputs = run(low, images)
@@ -258,41 +279,46 @@ class TestState:
             "channels": 1,
             "commitment_cost": 0.5,
             "ema_decay": 0.9,
-            "restart_after": 5,
+            "dead_code_restart_steps": 5,
             "level_dropout": 0.1,
             "level_dropout_steps": 7,
         }
         parameters = inspect.signature(VQVAE2).parameters
         assert set(parameters) - {"kwargs"} == set(arguments)
-        images = pictures(channels=1)
+        images = random_images(channels=1)
         model = trained(images, **arguments)
         model.save(tmp_path / "model.keras")
         with zero_initializers():
             loaded = keras.saving.load_model(tmp_path / "model.keras")
         config = loaded.get_config()
         for name, value in arguments.items():
-            assert config[name] == value
             assert value != parameters[name].default
+            assert config[name] == (
+                list(value) if isinstance(value, tuple) else value
+            )
         for old, new in zip(model.weights, loaded.weights, strict=True):
             np.testing.assert_array_equal(array(old), array(new))
-        images = pictures(channels=1, seed=6)
+        images = random_images(channels=1, seed=6)
         assert_close(run(loaded, images), run(model, images), 1e-6, 1e-6)
-        (restart_after,) = {q.restart_after for q in loaded.quantizers}
-        assert restart_after == 5
+        for quantizer in loaded.quantizers:
+            assert quantizer.dead_code_restart_steps == 5
 
     def test_arguments_reach_the_quantizers(self):
         model = VQVAE2(
-            **SMALL, commitment_cost=0.5, ema_decay=0.9, restart_after=5
+            **SMALL,
+            commitment_cost=0.5,
+            ema_decay=0.9,
+            dead_code_restart_steps=5,
         )
         for quantizer in model.quantizers:
             assert quantizer.commitment_cost == 0.5
             assert quantizer.ema_decay == 0.9
-            assert quantizer.restart_after == 5
+            assert quantizer.dead_code_restart_steps == 5
 
 
 class TestMetrics:
     def test_loss_is_mse_plus_commitment(self, two_levels):
-        images = pictures(seed=7)
+        images = random_images(seed=7)
         loss, _ = run(
             lambda x: two_levels.loss_and_statistics({"image": x}), images
         )
@@ -302,7 +328,7 @@ class TestMetrics:
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
     def test_over_a_whole_pass_equal_numpy(self, two_levels):
-        passes = [pictures(seed=8), pictures(seed=9)]
+        passes = [random_images(seed=8), random_images(seed=9)]
         call = compiled(
             lambda x: two_levels.loss_and_statistics({"image": x}), two_levels
         )
@@ -334,7 +360,7 @@ class TestMetrics:
         assert metrics == pytest.approx(expected, rel=1e-4)
 
     def weighted_and_not(self, model):
-        images = pictures(count=3, seed=8)
+        images = random_images(count=3, seed=8)
         padded = {"image": images, "weight": np.array([1, 1, 0], "float32")}
         whole = {"image": images[:2]}
         return (
@@ -342,9 +368,7 @@ class TestMetrics:
             for batch in (padded, whole)
         )
 
-    def test_weight_zero_takes_a_picture_out_of_the_statistics(
-        self, two_levels
-    ):
+    def test_weight_zero_takes_an_image_out_of_the_statistics(self, two_levels):
         padded, whole = self.weighted_and_not(two_levels)
         assert set(padded) == set(whole)
         for name in whole:
@@ -416,7 +440,7 @@ class TestSize:
     def test_number_of_parameters(self, arguments):
         with keras.StatelessScope(initialize_variables=False):
             model = VQVAE2(**arguments, seed=1)
-            model.build()
+            model.build((None, 32, 32, model.channels))
         count = sum(math.prod(v.shape) for v in model.trainable_variables)
         assert count == self.expected(
             arguments["strides"],
@@ -434,7 +458,6 @@ class TestSize:
 
 class TestLevelDropout:
     def make(self, strides, level_dropout, level_dropout_steps=0):
-        # The slow average keeps the codebooks where they are.
         model = VQVAE2(
             strides,
             4,
@@ -442,16 +465,18 @@ class TestLevelDropout:
             1,
             6,
             3,
-            ema_decay=0.9999999,
             level_dropout=level_dropout,
             level_dropout_steps=level_dropout_steps,
             seed=0,
         )
-        model.build()
+        model.build((None, 8, 8, 3))
+        # The codebooks stay as the first batch sets them.
+        for quantizer in model.quantizers:
+            quantizer.ema_decay = 1.0
         return model
 
     @pytest.mark.parametrize("strides", [(2, 2), (2, 2, 2)])
-    def test_pictures_are_decoded_from_some_coarser_levels(self, strides):
+    def test_images_are_decoded_from_some_coarser_levels(self, strides):
         model = self.make(strides, 0.6)
         images = normal(200, 8, 8, 3)
         model(images, training=True)

@@ -12,12 +12,9 @@ import tensorflow as tf
 from tests.helpers import array
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.codes import extraction
-from vqvae2_tf.codes import records as code_records
+from vqvae2_tf.codes import records
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.errors import UserError
-
-SIZES = [[2, 2], [4, 4]]
-ABOUT = {"map_sizes": SIZES, "num_codes": 6, "class_names": []}
 
 
 @pytest.fixture(autouse=True)
@@ -31,45 +28,56 @@ def images(count):
     return draws.astype("float32")
 
 
-def pictures(count):
-    """Pictures whose augmentation turns them upside down."""
+def examples(count):
+    """Images whose augmentation turns them upside down."""
 
-    def read(example):
-        return {name: example[name] for name in ("image", "label")}
-
-    def read_for_training(example, seed):
-        example = read(example)
-        return {**example, "image": example["image"][::-1]}
+    def read(example, seed=None):
+        image = example["image"]
+        image = image if seed is None else image[::-1]
+        return {"image": image, "label": example["label"]}
 
     return Examples(
         lambda: tf.data.Dataset.from_tensor_slices(
             {
                 "image": images(count),
                 "label": np.arange(count, dtype="int32"),
-                "id": [f"picture {i}" for i in range(count)],
+                "id": [f"image {i}" for i in range(count)],
             }
         ),
         count,
         read,
-        read_for_training,
     )
 
 
 def make_model(seed=0):
     keras.utils.set_random_seed(seed)
-    model = VQVAE2((2, 2), 4, 2, 1, 6, 3, seed=0)
+    model = VQVAE2(
+        strides=(2, 2),
+        hidden_units=4,
+        residual_units=2,
+        residual_layers=1,
+        num_codes=6,
+        code_dim=3,
+        seed=0,
+    )
     model.build((None, 8, 8, 3))
     # The codebooks are taken from a first batch.
     model(images(8), training=True)
     return model
 
 
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
 def extract(model, folder, strategy=None):
     return extraction.extract_codes(
         model,
-        {"train": (pictures(7), 2), "validation": (pictures(5), 1)},
+        {"train": (examples(7), 2), "validation": (examples(5), 1)},
         str(folder),
-        ABOUT,
+        model.levels((8, 8)),
+        {"class_names": []},
         strategy or tf.distribute.get_strategy(),
         seed=0,
     )
@@ -78,7 +86,7 @@ def extract(model, folder, strategy=None):
 def rows(folder, card, split):
     """Every record: its codes, a flat array a level, its label and its id."""
     found = []
-    for path in code_records.shard_paths(str(folder), split, card):
+    for path in records.shard_paths(str(folder), split, card):
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             feature = tf.train.Example.FromString(record).features.feature
             codes = feature["codes"].bytes_list.value
@@ -92,10 +100,11 @@ def rows(folder, card, split):
     return found
 
 
-def test_codes_are_the_autoencoders_in_order_and_pass_by_pass(tmp_path):
-    model = make_model()
+def test_codes_are_the_autoencoders_in_order_and_pass_by_pass(model, tmp_path):
     card = extract(model, tmp_path)
-    assert card == code_records.read_card(str(tmp_path))
+    assert card == records.read_card(str(tmp_path))
+    levels = [level.to_json() for level in model.levels((8, 8))]
+    assert card["levels"] == levels
     assert card["splits"] == {"train": 14, "validation": 5}
     train = images(7)
     expected = {
@@ -109,36 +118,46 @@ def test_codes_are_the_autoencoders_in_order_and_pass_by_pass(tmp_path):
         assert all(len(np.unique(level)) > 1 for level in levels)
         for i, (codes, label, example_id) in enumerate(found):
             number = i % (7 if split == "train" else 5)
-            assert (label, example_id) == (number, f"picture {number}")
+            assert (label, example_id) == (number, f"image {number}")
             for one, other in zip(codes, levels, strict=True):
                 np.testing.assert_array_equal(one, other[i].ravel())
 
 
-@pytest.mark.parametrize("missing", [[0], [1, 2], [3], [0, 2]])
-def test_missing_shards_alone_are_made(tmp_path, missing):
-    model = make_model()
+def test_missing_shards_alone_are_made(model, tmp_path):
     card = extract(model, tmp_path)
-    paths = code_records.shard_paths(str(tmp_path), "train", card)
+    paths = records.shard_paths(str(tmp_path), "train", card)
     before = {path: tf.io.gfile.GFile(path, "rb").read() for path in paths}
     assert len(before) == 4
-    kept = [path for i, path in enumerate(paths) if i not in missing]
-    for i in missing:
-        os.remove(paths[i])
-    for path in kept:
-        # Would be seen if it were written again.
-        os.utime(path, (1, 1))
-    extract(model, tmp_path)
-    after = {path: tf.io.gfile.GFile(path, "rb").read() for path in paths}
-    assert after == before
-    assert all(os.stat(path).st_mtime == 1 for path in kept)
+    for missing in ([0], [1, 2], [3], [0, 2]):
+        kept = [path for i, path in enumerate(paths) if i not in missing]
+        for i in missing:
+            os.remove(paths[i])
+        for path in kept:
+            # Would be seen if it were written again.
+            os.utime(path, (1, 1))
+        extract(model, tmp_path)
+        after = {path: tf.io.gfile.GFile(path, "rb").read() for path in paths}
+        assert after == before
+        assert all(os.stat(path).st_mtime == 1 for path in kept)
 
 
-def test_shards_of_another_autoencoder_are_refused(tmp_path):
-    card = extract(make_model(), tmp_path)
+def test_shards_of_another_autoencoder_are_refused(model, tmp_path):
+    card = extract(model, tmp_path)
     with pytest.raises(UserError, match=card["fingerprint"]) as caught:
         extract(make_model(seed=1), tmp_path)
     assert "\n" not in str(caught.value)
-    assert code_records.read_card(str(tmp_path)) == card
+    assert records.read_card(str(tmp_path)) == card
+
+
+def test_fingerprints_are_those_of_the_weights(tmp_path):
+    model = make_model()
+    before = extraction.fingerprint(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert extraction.fingerprint(loaded) == before
+    variable = model.trainable_variables[-1]
+    variable.assign(variable + 1)
+    assert extraction.fingerprint(model) != before
 
 
 REPLICAS = """
@@ -158,7 +177,7 @@ test_extraction.extract(model, sys.argv[1], strategy)
 """
 
 
-def test_replicas_extract_what_one_device_does(tmp_path):
+def test_replicas_extract_what_one_device_does(model, tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", REPLICAS, str(tmp_path / "two")],
         env={**os.environ, "PYTHONPATH": os.getcwd()},
@@ -167,8 +186,8 @@ def test_replicas_extract_what_one_device_does(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    card = extract(make_model(), tmp_path / "one")
-    two = code_records.read_card(str(tmp_path / "two"))
+    card = extract(model, tmp_path / "one")
+    two = records.read_card(str(tmp_path / "two"))
     # Shards there are of the usual size.
     assert two["examples_per_shard"] == 4096
     for split in card["splits"]:

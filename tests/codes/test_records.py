@@ -7,16 +7,14 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import integers
-from vqvae2_tf.codes import records as code_records
+from vqvae2_tf.codes import records
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.level import Level
 
-SIZES = [[1, 2], [3, 4]]
-
-
+LEVELS = [Level("top", 1, 2, 65536), Level("bottom", 3, 4, 65536)]
 CARD = {
-    "map_sizes": SIZES,
-    "num_codes": 65536,
+    "levels": [level.to_json() for level in LEVELS],
     "class_names": [],
     "fingerprint": "",
     "examples_per_shard": 3,
@@ -27,21 +25,25 @@ CARD = {
 def write(folder):
     """Two shards of codes up to the largest; returns the rows."""
     rows = [
-        ([integers(65536, *size, seed=i) for size in SIZES], i, b"id %d" % i)
+        (
+            [integers(65536, *level.size, seed=i) for level in LEVELS],
+            i,
+            b"id %d" % i,
+        )
         for i in range(5)
     ]
-    paths = code_records.shard_paths(folder, "train", CARD)
+    paths = records.shard_paths(folder, "train", CARD)
     for path, part in zip(paths, (rows[:3], rows[3:]), strict=True):
-        code_records.write_shard(path, part)
-    with open(f"{folder}/{code_records.CARD}", "w", encoding="utf-8") as file:
+        records.write_shard(path, LEVELS, part)
+    with open(f"{folder}/{records.CARD}", "w", encoding="utf-8") as file:
         json.dump(CARD, file)
     return rows
 
 
 def test_codes_come_back(tmp_path):
     rows = write(str(tmp_path))
-    card = code_records.read_card(str(tmp_path))
-    examples = code_records.code_examples(str(tmp_path), card, "train")
+    card = records.read_card(str(tmp_path))
+    examples = records.code_examples(str(tmp_path), card, "train")
     seen = list(evaluation_batches(examples, 1))
     assert len(seen) == 5
     for batch, record, (codes, label, example_id) in zip(
@@ -55,31 +57,55 @@ def test_codes_come_back(tmp_path):
         assert list(ids) == [example_id]
 
 
+def test_vectors_come_back_beside_codes(tmp_path):
+    levels = [LEVELS[0], Level("bottom", 1, 2, None, channels=3)]
+    card = {
+        **CARD,
+        "levels": [level.to_json() for level in levels],
+        "splits": {"train": 1},
+    }
+    codes = np.array([[65535, 0]])
+    # Two bytes a value.
+    vectors = np.array([[[0.5, -2.25, 1e-3], [np.nan, 0, 7]]], "float32")
+    (path,) = records.shard_paths(str(tmp_path), "train", card)
+    records.write_shard(path, levels, [([codes, vectors], 0, b"")])
+    examples = records.code_examples(str(tmp_path), card, "train")
+    (batch,) = evaluation_batches(examples, 1)
+    assert batch["codes"][0].dtype == tf.int32
+    np.testing.assert_array_equal(batch["codes"][0], codes[None])
+    assert batch["codes"][1].dtype == tf.float32
+    np.testing.assert_allclose(
+        batch["codes"][1], vectors[None], rtol=1e-3, equal_nan=True
+    )
+
+
 def test_a_failed_shard_leaves_nothing(tmp_path):
     def rows():
-        yield [integers(3, *size) for size in SIZES], 0, b""
+        yield [integers(3, *level.size) for level in LEVELS], 0, b""
         raise RuntimeError("stopped")
 
-    path = code_records.shard_paths(str(tmp_path), "train", CARD)[0]
+    path = records.shard_paths(str(tmp_path), "train", CARD)[0]
     with pytest.raises(RuntimeError, match="stopped"):
-        code_records.write_shard(path, rows())
+        records.write_shard(path, LEVELS, rows())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_shards_and_damaged_cards_are_named(tmp_path):
-    with pytest.raises(UserError, match="codes.json is not in it"):
-        code_records.read_card(str(tmp_path))
+    with pytest.raises(UserError, match="has no codes.json"):
+        records.read_card(str(tmp_path))
     write(str(tmp_path))
-    card = code_records.read_card(str(tmp_path))
+    card = records.read_card(str(tmp_path))
     (tmp_path / "train-00001-of-00002.tfrecord").unlink()
     with pytest.raises(UserError, match="train-00001-of-00002"):
-        code_records.code_examples(str(tmp_path), card, "train")
+        records.code_examples(str(tmp_path), card, "train")
     with pytest.raises(UserError, match="no codes for validation"):
-        code_records.code_examples(str(tmp_path), card, "validation")
-    for text in (b"{", b"[]", b"{}", b"\xff"):
-        (tmp_path / code_records.CARD).write_bytes(text)
+        records.code_examples(str(tmp_path), card, "validation")
+    other_level = {**card, "levels": [{"name": "top", "size": 8}]}
+    other = json.dumps(other_level).encode()
+    for text in (b"{", b"[]", b"{}", b"\xff", other):
+        (tmp_path / records.CARD).write_bytes(text)
         with pytest.raises(UserError, match="codes.json"):
-            code_records.read_card(str(tmp_path))
+            records.read_card(str(tmp_path))
 
 
 @pytest.mark.parametrize("part", [0, 10, -1])
@@ -88,15 +114,15 @@ def test_damaged_shards_are_named(tmp_path, part):
     path = tmp_path / "train-00001-of-00002.tfrecord"
     path.write_bytes(path.read_bytes()[:part])
     with pytest.raises(UserError, match="train-00001-of-00002.*damaged"):
-        code_records.code_examples(str(tmp_path), CARD, "train")
+        records.code_examples(str(tmp_path), CARD, "train")
 
 
-def test_labels_without_a_class_are_told(tmp_path):
+def test_labels_without_a_class_are_reported(tmp_path):
     write(str(tmp_path))
     for count, fits in ((5, True), (4, False)):
         card = {**CARD, "class_names": [str(i) for i in range(count)]}
         if fits:
-            code_records.code_examples(str(tmp_path), card, "train")
+            records.code_examples(str(tmp_path), card, "train")
             continue
         with pytest.raises(UserError, match="train-00001-of-00002"):
-            code_records.code_examples(str(tmp_path), card, "train")
+            records.code_examples(str(tmp_path), card, "train")

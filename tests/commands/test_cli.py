@@ -1,52 +1,155 @@
-"""What scripts say when they fail."""
+"""Finding a verb, running it, and what it prints when it fails."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import tensorflow as tf
-from absl import flags
 
-from vqvae2_tf.commands import cli as command
+from tests.small_run import call
+from vqvae2_tf.commands import cli
+from vqvae2_tf.commands import encode
+from vqvae2_tf.commands import extract_codes
+from vqvae2_tf.commands import sample
+from vqvae2_tf.commands import train
+from vqvae2_tf.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+VERBS = {
+    "codebook",
+    "decode",
+    "encode",
+    "evaluate",
+    "export",
+    "extract_codes",
+    "reconstruct",
+    "sample",
+    "show_augmentation",
+    "train",
+}
 
 
-@pytest.fixture
-def define():
-    """Defines flags for a test."""
-    before = set(flags.FLAGS)
-
-    def define_flag(name, kind=flags.DEFINE_integer, default=1):
-        kind(name, default, "Of a test.")
-
-    yield define_flag
-    for flag in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, flag)
+def run_process(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-def test_an_empty_path_is_told(define):
-    define("output", flags.DEFINE_string, None)
-    with pytest.raises(SystemExit, match="--output: expected a value"):
-        command.run(lambda: None, ["script.py", "--output="])
+def test_every_verb_is_listed_with_what_it_does(monkeypatch, capsys):
+    summaries = cli.verbs()
+    assert summaries.keys() == VERBS
+    for arguments in ([], ["--help"], ["help"]):
+        monkeypatch.setattr(sys, "argv", ["vqvae2", *arguments])
+        cli.main()
+        lines = capsys.readouterr().out.splitlines()
+        for verb, summary in summaries.items():
+            assert f"  {verb:<20}{summary}" in lines
+            assert summary.endswith(".")
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_a_help_of_its_own(monkeypatch, capsys, verb):
+    monkeypatch.setattr(sys, "argv", ["vqvae2", verb, "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(cli.verbs()[verb])
+    assert f"vqvae2 {verb} " in text
+    assert "(default: " in text
+
+
+def test_a_verb_that_does_not_exist_is_reported(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["vqvae2", "trian", "--steps=3"])
+    with pytest.raises(SystemExit, match="error: there is no verb trian"):
+        cli.main()
+
+
+def test_training_runs_as_a_script_from_anywhere(tmp_path):
+    script = ROOT / "experiments" / "train.py"
+    result = run_process(tmp_path, script, "--help")
+    assert result.returncode == 0
+    assert "--prior_heads" in result.stdout
+    # A flagfile is found there, a folder of images here.
+    (tmp_path / "images").mkdir()
+    arguments = ["--flagfile=folder.flags", "--dataset=folder:images"]
+    result = run_process(tmp_path, "-m", "vqvae2_tf", "train", *arguments)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    sentence = result.stderr.splitlines()[-1]
+    assert sentence.startswith(f"error: --dataset=folder:{tmp_path / 'images'}")
+    assert list(tmp_path.iterdir()) == [tmp_path / "images"]
+
+
+def test_flagfiles_are_found_in_experiments(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    cli.run(seen.extend, ["--flagfile=emoji.flags", "--steps=3"])
+    assert seen[0] == "--dataset=emoji64"
+    assert seen[-1] == "--steps=3"
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("verb", "end"),
     [
-        ([], "error: out of memory."),
-        (["batch_size"], "a smaller --batch_size and start again to go on."),
+        (extract_codes, "error: out of memory."),
+        (encode, "; give a smaller --batch_size."),
+        (sample, "; give a smaller --batch_size."),
         (
-            ["batch_size", "prior_batch_size"],
-            "--batch_size or, of a prior, --prior_batch_size, and another "
-            "--run_dir.",
+            train,
+            "; give a smaller --batch_size or, for a prior, "
+            "--prior_batch_size, and another --run_dir.",
         ),
     ],
 )
-def test_a_full_memory_is_told_with_what_the_flags_can_do(
-    define, names, message
+def test_a_full_memory_is_reported_with_what_the_flags_can_do(
+    monkeypatch, verb, end
 ):
-    for name in names:
-        define(name)
-
-    def fail():
+    def fail(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
+    monkeypatch.setattr("vqvae2_tf.flags.parse", fail)
+    message = call(verb)
+    assert message.startswith("error: out of memory")
+    assert message.endswith(end)
+
+
+def test_errors_of_users_are_sentences_and_others_are_not():
+    def fail(arguments):
+        raise {"user": UserError, "other": ValueError}[arguments[0]]("text")
+
     with pytest.raises(SystemExit) as end:
-        command.run(fail, ["script.py"])
-    assert str(end.value).endswith(message)
+        cli.run(fail, ["user"])
+    assert end.value.code == "error: text"
+    with pytest.raises(ValueError, match="text"):
+        cli.run(fail, ["other"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned = []
+
+    def work(arguments):
+        try:
+            # One may come while Python ignores exceptions, in a callback.
+            while True:
+                os.kill(os.getpid(), number)
+                time.sleep(0.01)
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(SystemExit) as end:
+        cli.run(work, [])
+    assert end.value.code.startswith("Interrupted.")
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) == before

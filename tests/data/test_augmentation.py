@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from vqvae2_tf.data import augmentation
+from vqvae2_tf.data import augmentation_names
 
 SIZE = (8, 8)
 
 
-@pytest.fixture(params=augmentation.AUGMENTERS)
+@pytest.fixture(params=augmentation_names.AUGMENTERS)
 def draw(request):
     """A function that draws with each of the augmenters."""
     if request.param == "keras_cv" and not importlib.util.find_spec("keras_cv"):
@@ -35,9 +36,13 @@ def make_image(low=0.3, high=0.7, shape=(8, 8, 3)):
     return draws.astype("float32")
 
 
+def test_each_random_change_has_a_name():
+    assert ("crop", *augmentation.OPERATIONS) == augmentation_names.NAMES
+
+
 def test_a_draw_is_a_function_of_seed_and_example(draw):
     image = make_image(0, 1, (12, 12, 3))
-    names = augmentation.NAMES
+    names = augmentation_names.NAMES
     np.testing.assert_array_equal(draw(image, names, 3), draw(image, names, 3))
     assert (draw(image, names, 3) != draw(image, names, 4)).any()
     assert (draw(image, names, 3) != draw(image, names, 3, seed=1)).any()
@@ -46,7 +51,7 @@ def test_a_draw_is_a_function_of_seed_and_example(draw):
 def test_results_stay_in_range(draw):
     image = make_image(0, 1)
     for index in range(20):
-        result = draw(image, augmentation.NAMES, index)
+        result = draw(image, augmentation_names.NAMES, index)
         assert result.min() >= 0
         assert result.max() <= 1
 

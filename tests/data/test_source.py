@@ -9,9 +9,9 @@ from vqvae2_tf.errors import UserError
 
 def test_the_packages_own_data_set_needs_no_download(tmp_path):
     source = open_source("emoji64", str(tmp_path))
-    assert not source.is_prepared
+    assert not source.builder.is_prepared()
     source.prepare()
-    assert source.is_prepared
+    assert source.builder.is_prepared()
     assert source.num_examples("train") == 1677
     assert source.num_examples("validation") == 193
     assert len(source.class_names) == 9

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import array
+from tests.helpers import make_prior
 from vqvae2_tf.export.compiled_sampler import compile_sampler
-from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.sampling import sample
 
 
@@ -30,14 +30,13 @@ def test_parts_are_drawn_in_order_and_evenly(size, num_parts):
 
 
 def test_codes_are_those_of_the_whole_batch():
-    prior = PixelSNAIL((3, 4), 6, 8, 8, 2, 2, 2, num_classes=3)
-    prior.build((None, 3, 4))
+    prior = make_prior([(3, 4)], 6, num_classes=3)
     labels = np.array([2, 0, 1, 1, 0], "int32")
     expected = sample(prior, labels=labels, seed=4)
 
     def draw(batch):
-        labels, images = batch
-        return sample(prior, labels=labels, seed=4, images=images)
+        labels, ids = batch
+        return sample(prior, labels=labels, seed=4, sample_ids=ids)
 
     found = compile_sampler(draw, 2)((tf.constant(labels), tf.range(5)))
     np.testing.assert_array_equal(found, array(expected))

@@ -1,21 +1,45 @@
 """SavedModels in a process that has neither Keras nor this package."""
 
+import json
+import pathlib
 import subprocess
 import sys
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
+from tests.helpers import SMALL_PRIOR
 from tests.helpers import array
+from tests.helpers import build
+from tests.helpers import codes_of
+from tests.helpers import conditions
 from tests.helpers import normal
 from vqvae2_tf.autoencoders import VQVAE2
-from vqvae2_tf.export import write as export
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.export import load
+from vqvae2_tf.export import write
+from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.sampling import sample_levels
 
 IMAGE_SIZE = (8, 12)
+LABELS, SEED = [2, 0, 1], 5
+DEFAULTS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+# What is drawn with: one number, or one a level.
+OPTIONS = {
+    "shared": {"temperature": 0.7},
+    "levels": {"temperature": [0.7, 0.2]},
+    "truncated": {
+        "temperature": 0.7,
+        "top_k": [1, 6],
+        "top_p": [1.0, 0.4],
+    },
+}
 
 LOADER = """
+import json
 import sys
 for name in ("keras", "tf_keras", "vqvae2_tf"):
     sys.modules[name] = None
@@ -23,9 +47,17 @@ import numpy as np
 import tensorflow as tf
 
 folder = sys.argv[1]
+all_options = json.loads(sys.argv[2])
 images = np.load(f"{folder}/images.npy")
 autoencoder = tf.saved_model.load(f"{folder}/autoencoder")
 generator = tf.saved_model.load(f"{folder}/generator")
+
+def tensors(options):
+    return {"temperature": tf.constant(options["temperature"]),
+            "top_k": tf.constant(options["top_k"]),
+            "top_p": tf.constant(options["top_p"])}
+
+labels, seed = tf.constant([2, 0, 1]), tf.constant(5)
 codes = autoencoder.encode(images)
 results = {
     **{f"codes_{name}": value.numpy() for name, value in codes.items()},
@@ -39,38 +71,40 @@ results = {
     "bottom_codebook": autoencoder.codebooks()["bottom"].numpy(),
     "class_names": [name.decode() for name in generator.class_names().numpy()],
 }
-for name, temperature in (("shared", 0.7), ("levels", [0.7, 0.2])):
+texts = {"levels": autoencoder.levels(), "generators_levels":
+         generator.levels(), "options": generator.options()}
+for name, text in texts.items():
+    results[name] = text.numpy().decode()
+for name, options in all_options.items():
     results[f"sampled_{name}"] = generator.sample(
-        tf.constant([2, 0, 1]), tf.constant(temperature), tf.constant(5)
-    ).numpy()
-results["sampled_one"] = generator.sample(
-    tf.constant([2]), tf.constant(0.7), tf.constant(5)).numpy()
-# The third and the first image of the sample, by their numbers.
-codes = generator.sample_codes(tf.constant([1, 2]), tf.constant(0.7),
-                               tf.constant(5), tf.constant([2, 0]),
-                               tf.constant(6), tf.constant(1.0))
-truncated = generator.sample_codes(
-    tf.constant([2, 0, 1]), tf.constant(0.7), tf.constant(5),
-    tf.constant([0, 1, 2]), tf.constant([1, 6]), tf.constant([1.0, 0.4]))
-for name, value in truncated.items():
-    results[f"truncated_{name}"] = value.numpy()
+        labels, seed, tensors(options)).numpy()
+shared = tensors(all_options["shared"])
+results["sampled_one"] = generator.sample(labels[:1], seed, shared).numpy()
+# The third and the first of the samples, by their numbers.
+codes = generator.sample_codes(
+    tf.constant([1, 2]), seed, tf.constant([2, 0]), shared)
 results["sampled_numbers"] = generator.decode(
     codes["top"], codes["bottom"]).numpy()
-refused = []
-for label, temperature in ((-1, 0.7), (3, 0.7), (0, 0.0), (0, -1.0)):
+refused = {}
+for label, changes in (
+    (-1, {}), (3, {}), (0, {"temperature": 0.0}), (0, {"temperature": -1.0}),
+    (0, {"top_k": -1}), (0, {"top_p": [1.0, 1.1]}),
+):
+    options = tensors({**all_options["shared"], **changes})
     try:
-        generator.sample(tf.constant([label]), tf.constant(temperature),
-                         tf.constant(5))
+        generator.sample(tf.constant([label]), seed, options)
+        message = ""
     except tf.errors.InvalidArgumentError as error:
-        refused.append("labels" if "labels must" in str(error) else
-                       "temperature" if "temperature must" in str(error) else
-                       str(error))
-results["refused"] = refused
+        message = str(error)
+    refused[json.dumps([label, changes])] = message
+results["refused"] = json.dumps(refused)
 np.savez(f"{folder}/results.npz", **results)
 """
 
 
-def test_saved_models_need_only_tensorflow(tmp_path):
+@pytest.fixture(scope="module")
+def networks():
+    """An autoencoder and its priors, of other weights than the first ones."""
     keras.utils.set_random_seed(0)
     model = VQVAE2(
         strides=(2, 2),
@@ -79,79 +113,205 @@ def test_saved_models_need_only_tensorflow(tmp_path):
         num_codes=6,
         code_dim=3,
     )
-    model.build((None, *IMAGE_SIZE, 3))
-    images = np.tanh(normal(5, *IMAGE_SIZE, 3))
-    model(images, training=True)
-    sizes = [(2, 3), (4, 6)]
+    model(images(), training=True)
+    top, bottom = model.levels(IMAGE_SIZE)
     priors = [
-        PixelSNAIL(sizes[0], 6, 8, 8, 2, 2, 2, num_classes=3),
+        PixelSNAIL(top, **{**SMALL_PRIOR, "layers": 1}, num_classes=3),
         PixelSNAIL(
-            sizes[1],
-            6,
-            8,
-            8,
-            1,
-            0,
+            bottom,
+            [top],
+            **{**SMALL_PRIOR, "attention_every": 0},
             num_classes=3,
-            coarser_map_sizes=sizes[:1],
-            num_conditioning_blocks=2,
-            conditioning_units=8,
         ),
     ]
-    for prior, size in zip(priors, sizes, strict=True):
-        prior.build((None, *size))
-    export.export_autoencoder(model, IMAGE_SIZE, str(tmp_path / "autoencoder"))
-    export.export_generator(
-        model, priors, str(tmp_path / "generator"), ["ant", "bee", "cow"]
-    )
-    np.save(tmp_path / "images.npy", images)
-    subprocess.run(
-        [sys.executable, "-c", LOADER, str(tmp_path)], cwd="/", check=True
-    )
+    for prior in priors:
+        build(prior, codes_of(prior.level, 1), **conditions(prior))
+    return model, priors
 
-    results = np.load(tmp_path / "results.npz")
-    outputs = model(images)
-    restored = np.clip(array(outputs["reconstruction"]), -1, 1)
-    for name, codes in zip(model.level_names, outputs["codes"], strict=True):
+
+def images():
+    return np.tanh(normal(5, *IMAGE_SIZE, 3))
+
+
+@pytest.fixture(scope="module")
+def folder(networks, tmp_path_factory):
+    """A folder of both SavedModels."""
+    model, priors = networks
+    path = tmp_path_factory.mktemp("saved_models")
+    write.export_autoencoder(model, IMAGE_SIZE, str(path / "autoencoder"))
+    write.export_generator(
+        model, priors, str(path / "generator"), ["ant", "bee", "cow"]
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    """What `LOADER` got from them."""
+    np.save(folder / "images.npy", images())
+    options = {name: {**DEFAULTS, **some} for name, some in OPTIONS.items()}
+    arguments = [str(folder), json.dumps(options)]
+    subprocess.run(
+        [sys.executable, "-c", LOADER, *arguments], cwd="/", check=True
+    )
+    return np.load(folder / "results.npz")
+
+
+@pytest.fixture(scope="module")
+def outputs(networks):
+    return networks[0](images())
+
+
+@pytest.fixture(scope="module")
+def sampled(networks):
+    """`{"<options>": codes of `LABELS`}`, drawn without a SavedModel."""
+
+    def one_a_level(some):
+        spread = {k: np.broadcast_to(v, 2).tolist() for k, v in some.items()}
+        return [{k: v[i] for k, v in spread.items()} for i in range(2)]
+
+    return {
+        name: [
+            array(codes)
+            for codes in tf.function(sample_levels)(
+                networks[1],
+                labels=LABELS,
+                options=one_a_level(some),
+                seed=SEED,
+            )
+        ]
+        for name, some in OPTIONS.items()
+    }
+
+
+def test_images_are_encoded(results, outputs):
+    for name, codes in zip(["top", "bottom"], outputs["codes"], strict=True):
         np.testing.assert_array_equal(results[f"codes_{name}"], codes)
-    for name in ("decoded", "signature", "reconstructed"):
-        np.testing.assert_allclose(results[name], restored, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["decoded", "signature", "reconstructed"])
+def test_images_are_reconstructed(results, outputs, name):
+    restored = np.clip(array(outputs["reconstruction"]), -1, 1)
+    np.testing.assert_allclose(results[name], restored, atol=1e-6)
     np.testing.assert_allclose(results["one"], restored[:1], atol=1e-6)
-    for name, temperatures in (("shared", [0.7] * 2), ("levels", [0.7, 0.2])):
-        codes = sample_levels(
-            priors, labels=[2, 0, 1], temperatures=temperatures, seed=5
-        )
-        expected = np.clip(array(model.decode(codes)), -1, 1)
-        np.testing.assert_allclose(
-            results[f"sampled_{name}"], expected, atol=1e-6
-        )
-    np.testing.assert_allclose(
-        results["sampled_one"], results["sampled_shared"][:1], atol=1e-6
-    )
-    np.testing.assert_allclose(
-        results["sampled_numbers"],
-        results["sampled_shared"][[2, 0]],
-        atol=1e-6,
-    )
-    truncated = sample_levels(
-        priors,
-        labels=[2, 0, 1],
-        temperatures=[0.7] * 2,
-        seed=5,
-        top_ks=[1, None],
-        top_ps=[None, 0.4],
-    )
-    for name, codes in zip(model.level_names, truncated, strict=True):
-        np.testing.assert_array_equal(results[f"truncated_{name}"], codes)
-    assert list(results["refused"]) == 2 * ["labels"] + 2 * ["temperature"]
-    np.testing.assert_array_equal(
-        results["bottom_codebook"], array(model.quantizers[1].codebook)
-    )
+
+
+def test_a_level_is_left_out(results, outputs, networks):
     unknown = -np.ones_like(outputs["codes"][1])
-    top_only = array(model.decode([outputs["codes"][0], unknown]))
+    top_only = array(networks[0].decode([outputs["codes"][0], unknown]))
     np.testing.assert_allclose(
         results["top_only"], np.clip(top_only, -1, 1), atol=1e-6
     )
+
+
+def test_codebooks_are_the_quantizers(results, networks):
+    np.testing.assert_array_equal(
+        results["bottom_codebook"], array(networks[0].quantizers[1].codebook)
+    )
+
+
+def test_levels_and_classes_are_described(results, networks):
+    for name in ("levels", "generators_levels"):
+        levels = [Level.of(level) for level in json.loads(str(results[name]))]
+        assert levels == networks[0].levels(IMAGE_SIZE)
     assert list(results["class_names"]) == ["ant", "bee", "cow"]
-    left = {path.name for path in tmp_path.iterdir()}
+
+
+def test_options_are_described(results, networks):
+    options = json.loads(str(results["options"]))
+    flags = networks[1][0].SAMPLING_FLAGS
+    assert [option["name"] for option in options] == list(DEFAULTS)
+    for option, flag in zip(options, flags, strict=True):
+        # The default is each prior's own.
+        assert option.pop("default") == [flag.default] * 2
+        assert option == {name: getattr(flag, name) for name in option}
+        assert set(option) >= {"minimum", "maximum", "help"}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_images_are_sampled(results, networks, sampled, name):
+    expected = np.clip(array(networks[0].decode(sampled[name])), -1, 1)
+    np.testing.assert_allclose(results[f"sampled_{name}"], expected, atol=1e-6)
+
+
+def test_a_sample_is_fixed_by_its_number(results):
+    sampled = results["sampled_shared"]
+    np.testing.assert_allclose(results["sampled_one"], sampled[:1], atol=1e-6)
+    np.testing.assert_allclose(
+        results["sampled_numbers"], sampled[[2, 0]], atol=1e-6
+    )
+
+
+def test_arguments_out_of_range_are_refused(results):
+    refused = json.loads(str(results["refused"]))
+    assert len(refused) == 6
+    for arguments, message in refused.items():
+        _, changes = json.loads(arguments)
+        (name,) = changes or ["labels"]
+        assert f"{name} must be in [" in message
+
+
+def test_nothing_else_is_written(results, folder):
+    left = {path.name for path in folder.iterdir()}
     assert left == {"autoencoder", "generator", "images.npy", "results.npz"}
+
+
+def test_an_autoencoder_is_loaded(folder, networks, outputs):
+    model = networks[0]
+    path = load.find("autoencoder", None, str(folder / "autoencoder"))
+    loaded = load.Autoencoder(path)
+    assert tuple(loaded.image_size) == IMAGE_SIZE
+    assert loaded.channels == 3
+    assert list(loaded.levels.values()) == model.levels(IMAGE_SIZE)
+    assert list(loaded.levels) == list(loaded.codebooks) == ["top", "bottom"]
+    for name, codebook in model.codebooks().items():
+        np.testing.assert_array_equal(loaded.codebooks[name], codebook)
+    codes = loaded.encode(images())
+    for found, expected in zip(codes.values(), outputs["codes"], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    restored = np.clip(array(outputs["reconstruction"]), -1, 1)
+    np.testing.assert_allclose(loaded.decode(codes), restored, atol=1e-6)
+
+
+def test_a_generator_is_loaded(folder, networks, sampled):
+    loaded = load.Generator(str(folder / "generator"))
+    for found, flag in zip(
+        loaded.sampling_flags, networks[1][0].SAMPLING_FLAGS, strict=True
+    ):
+        assert (found.name, found.kind) == (flag.name, flag.kind)
+        assert found.default == [flag.default] * 2
+        assert (found.minimum, found.maximum) == (flag.minimum, flag.maximum)
+    assert loaded.class_names == ["ant", "bee", "cow"]
+    codes = loaded.sample_codes(
+        LABELS, SEED, [0, 1, 2], {**DEFAULTS, **OPTIONS["truncated"]}
+    )
+    assert list(codes) == list(loaded.levels) == ["top", "bottom"]
+    for found, expected in zip(
+        codes.values(), sampled["truncated"], strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_another_saved_model_is_refused(folder):
+    path = str(folder / "autoencoder")
+    with pytest.raises(UserError, match="no sample_codes and no options"):
+        load.Generator(path)
+
+
+def test_a_damaged_saved_model_is_refused(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"nonsense")
+    path = load.find("generator", None, str(tmp_path))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load.Generator(path)
+
+
+@pytest.mark.parametrize("arguments", [(None, None), ("run", "model")])
+def test_one_place_to_load_from_is_needed(arguments):
+    with pytest.raises(UserError, match="either --run_dir or --saved_model"):
+        load.find("generator", *arguments)
+
+
+def test_a_missing_saved_model_is_named(tmp_path):
+    path = pathlib.Path(tmp_path, "saved_models", "generator")
+    with pytest.raises(UserError, match=f"no SavedModel in {path}"):
+        load.find("generator", str(tmp_path), None)

@@ -8,7 +8,6 @@ from tests.helpers import build
 from tests.helpers import causal_pattern
 from tests.helpers import check_bfloat16
 from tests.helpers import check_compiled
-from tests.helpers import check_config_round_trip
 from tests.helpers import dense_conv2d
 from tests.helpers import jacobian_pattern
 from tests.helpers import normal
@@ -86,11 +85,6 @@ def test_initial_variance_is_glorots_over_all_taps():
 def test_bad_kernel_size_raises(kernel_size, strict):
     with pytest.raises(ValueError, match="kernel_size"):
         CausalConv2D(4, kernel_size, strict)
-
-
-def test_config_round_trip():
-    arguments = {"filters": 4, "kernel_size": 5, "strict": True}
-    check_config_round_trip(CausalConv2D, arguments, normal(1, 3, 5, 6))
 
 
 @pytest.mark.parametrize(("kernel_size", "strict"), [(1, False), (5, True)])

@@ -2,25 +2,24 @@
 
 import numpy as np
 import pytest
-from test_residual_stack import numpy_residual_stack
 
 from tests.helpers import array
 from tests.helpers import build
 from tests.helpers import check_bfloat16
 from tests.helpers import check_compiled
-from tests.helpers import check_config_round_trip
 from tests.helpers import conv2d
 from tests.helpers import conv2d_transpose
 from tests.helpers import normal
 from tests.helpers import relu
 from tests.helpers import run
+from tests.layers.test_residual_stack import numpy_residual_stack
 from vqvae2_tf.layers import Decoder
 from vqvae2_tf.layers import Encoder
 from vqvae2_tf.layers import Upsampler
 
 pytestmark = pytest.mark.any_backend
 
-WIDTHS = {"hidden_units": 8, "residual_units": 4, "num_residual_layers": 2}
+WIDTHS = {"hidden_units": 8, "residual_units": 4, "residual_layers": 2}
 
 
 def numpy_encoder(layer, x):
@@ -31,6 +30,8 @@ def numpy_encoder(layer, x):
 
 def numpy_upsampler(layer, x):
     *inner, last = layer.convs
+    if layer.stride == 1:
+        return conv2d(x, last)
     for conv in inner:
         x = relu(conv2d_transpose(x, conv))
     return conv2d_transpose(x, last)
@@ -45,20 +46,19 @@ def check_numpy(layer, numpy_function, x, output_shape):
     build(layer, x)
     y = array(run(layer, x))
     assert y.shape == output_shape
-    assert tuple(layer.compute_output_shape(x.shape)) == output_shape
     np.testing.assert_allclose(
         y, numpy_function(layer, x), rtol=1e-4, atol=1e-4
     )
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_encoder_equals_numpy(stride):
     layer = Encoder(stride, **WIDTHS)
     x = normal(2, 2 * stride, 3 * stride, 3)
     check_numpy(layer, numpy_encoder, x, (2, 2, 3, 8))
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_decoder_equals_numpy(stride):
     layer = Decoder(stride, 3, **WIDTHS)
     check_numpy(
@@ -66,7 +66,7 @@ def test_decoder_equals_numpy(stride):
     )
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_upsampler_equals_numpy(stride):
     layer = Upsampler(stride, 5, 8)
     check_numpy(
@@ -100,6 +100,11 @@ def test_upsampler_mirrors_the_encoders_widths(stride, widths):
     assert [s[2] for s in shapes] == widths
 
 
+def test_upsampling_by_1_is_a_1x1_convolution():
+    layer = build(Upsampler(1, 5, 8), normal(1, 2, 3, 4))
+    assert [w.shape for w in layer.weights] == [(1, 1, 4, 5), (5,)]
+
+
 def test_encoder_ends_in_relu():
     x = normal(2, 4, 6, 3)
     y = array(run(build(Encoder(2, **WIDTHS), x), x))
@@ -114,7 +119,7 @@ def test_decoder_output_is_not_bounded():
     assert y.max() > 1
 
 
-@pytest.mark.parametrize("stride", [-2, 0, 1, 3, 6])
+@pytest.mark.parametrize("stride", [-2, 0, 3, 6])
 @pytest.mark.parametrize(
     "make",
     [
@@ -124,20 +129,8 @@ def test_decoder_output_is_not_bounded():
     ],
 )
 def test_stride_must_be_a_power_of_two(make, stride):
-    with pytest.raises(ValueError, match=f"power of two.* {stride}"):
+    with pytest.raises(ValueError, match=f"powers of two.* {stride}"):
         make(stride)
-
-
-@pytest.mark.parametrize(
-    ("layer_class", "arguments"),
-    [
-        (Encoder, {"stride": 4, **WIDTHS}),
-        (Decoder, {"stride": 4, "filters": 5, **WIDTHS}),
-        (Upsampler, {"stride": 4, "filters": 5, "hidden_units": 8}),
-    ],
-)
-def test_config_round_trip(layer_class, arguments):
-    check_config_round_trip(layer_class, arguments, normal(1, 4, 8, 3))
 
 
 @pytest.mark.parametrize(

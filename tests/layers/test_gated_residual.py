@@ -11,7 +11,6 @@ from tests.helpers import build
 from tests.helpers import causal_pattern
 from tests.helpers import check_bfloat16
 from tests.helpers import check_compiled
-from tests.helpers import check_config_round_trip
 from tests.helpers import elu
 from tests.helpers import jacobian_pattern
 from tests.helpers import normal
@@ -149,17 +148,6 @@ def test_rematerialized_gradients_are_the_same(names):
     expected, actual = map(gradients, layers)
     assert all(np.any(values != 0) for values in expected)
     assert_close(actual, expected)
-
-
-def test_config_round_trip():
-    arguments = {
-        "residual_units": 8,
-        "kernel_size": 5,
-        "second_kernel_size": 3,
-        "dropout": 0.25,
-        "rematerialize": True,
-    }
-    check_config_round_trip(GatedResidual, arguments, X, **GIVEN)
 
 
 def test_compiled_equals_eager():

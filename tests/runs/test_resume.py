@@ -27,6 +27,7 @@ def start(run_dir):
             "experiments/train.py",
             "--flagfile=emoji.flags",
             "--flagfile=smoke.flags",
+            "--precision=float32",
             "--steps=60",
             "--prior_steps=40",
             f"--run_dir={run_dir}",

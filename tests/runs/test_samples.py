@@ -1,4 +1,4 @@
-"""The folder of a sample without classes; test_tools has one with classes."""
+"""The folder of a sample without classes; commands/test_sample has one with."""
 
 import numpy as np
 import pytest
@@ -7,21 +7,21 @@ from PIL import Image
 from tests.helpers import normal
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.runs.samples import CODES
-from vqvae2_tf.runs.samples import PICTURES
+from vqvae2_tf.runs.samples import IMAGES
 from vqvae2_tf.runs.samples import SampleFolder
 
 
-def test_without_classes_pictures_lie_side_by_side(tmp_path):
+def test_without_classes_images_lie_side_by_side(tmp_path):
     folder = SampleFolder(str(tmp_path), [], keep_codes=False)
     images = np.tanh(normal(10, 4, 6, 1))
     for index in (0, *range(2, 10)):
         folder.write(0, index, {"top": np.zeros((1, 1))}, images[index])
-    assert np.flatnonzero(~folder.found([0], 12)).tolist() == [1, 10, 11]
+    assert folder.missing([0], 12) == [(0, 1), (0, 10), (0, 11)]
     folder.write(0, 1, {}, images[1])
-    assert len(list((tmp_path / PICTURES).glob("0*.png"))) == 10
+    assert len(list((tmp_path / IMAGES).glob("0*.png"))) == 10
     assert not (tmp_path / CODES).exists()
     with Image.open(folder.write_grid([0], 10)) as grid:
-        # Ten pictures, eight a row, 2 pixels between them.
+        # Ten images, eight a row, 2 pixels between them.
         assert grid.size == (8 * (6 + 2) + 2, 2 * (4 + 2) + 2)
         last = np.asarray(grid.convert("L"))[8:12, 10:16]
     np.testing.assert_array_equal(
@@ -29,22 +29,21 @@ def test_without_classes_pictures_lie_side_by_side(tmp_path):
     )
 
 
-def test_pictures_without_their_codes_are_not_found(tmp_path):
+def test_images_without_their_codes_do_not_count(tmp_path):
     names = ["x"] * 11
     image = np.zeros((2, 2, 3))
     SampleFolder(str(tmp_path), names, False).write(3, 0, {}, image)
     folder = SampleFolder(str(tmp_path), names, True)
     folder.write(10, 0, {"top": np.zeros((1, 1), "int32")}, image)
-    assert folder.found([3, 10], 1).tolist() == [[False, True]]
+    assert folder.missing([3, 10], 1) == [(3, 0)]
     assert (tmp_path / CODES / "10_x" / "000000.npz").exists()
 
 
-def test_only_whole_numbers_of_six_digits_are_pictures(tmp_path):
+def test_only_whole_numbers_of_six_digits_are_images(tmp_path):
     folder = SampleFolder(str(tmp_path), [], keep_codes=False)
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / IMAGES).mkdir()
     for name in ("1.png", "000002", "000000.png", "000004.pngs"):
-        (tmp_path / "pictures" / name).write_bytes(b"")
-    found = folder.found([0], 6)
-    assert np.flatnonzero(found[:, 0]).tolist() == [0]
+        (tmp_path / IMAGES / name).write_bytes(b"")
+    assert folder.missing([0], 6) == [(0, i) for i in range(1, 6)]
     with pytest.raises(UserError, match="000000.png.*remove it"):
         folder.write_grid([0], 1)

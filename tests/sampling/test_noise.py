@@ -25,19 +25,19 @@ pytestmark = pytest.mark.any_backend
 )
 def test_threefry_known_answers(key, counter, expected):
     def as_uint32(pair):
-        return tuple(np.asarray(x, "uint32") for x in pair)
+        # Arrays: NumPy warns of the overflow of scalars.
+        return tuple(np.asarray([x], "uint32") for x in pair)
 
     bits = run(noise.threefry_2x32, as_uint32(key), as_uint32(counter))
-    assert tuple(int(array(x)) for x in bits) == expected
+    assert tuple(int(array(x)[0]) for x in bits) == expected
 
 
-def bits(seed, images, positions, num_codes=6, stream=0):
-    images = np.asarray(images, "int32")
-    positions = np.asarray(positions, "int32")
-    return array(noise.random_bits(seed, images, positions, num_codes, stream))
+def bits(seed, sample_ids, positions, count=6, level=0, step=0):
+    drawn = noise.Noise(seed, np.asarray(sample_ids, "int32"), level)
+    return array(drawn.bits(np.asarray(positions, "int32"), count, step))
 
 
-def test_an_images_bits_do_not_depend_on_its_batch():
+def test_a_samples_bits_do_not_depend_on_its_batch():
     together = bits(3, [4, 5, 6], [0, 1, 2])
     alone = bits(3, [5], [2])
     np.testing.assert_array_equal(together[1, 2], alone[0, 0])
@@ -45,11 +45,16 @@ def test_an_images_bits_do_not_depend_on_its_batch():
 
 def test_every_number_differs():
     drawn = [
-        bits(seed, [0, 1], [0, 1], 7, stream)
+        bits(seed, [0, 1], [0, 1], 7, level, step)
         for seed in (0, 1)
-        for stream in (0, 1, 2)
+        for level in (0, 1, 255)
+        for step in (0, 1, 255)
     ]
     assert len(np.unique(drawn)) == np.size(drawn)
+
+
+def test_seeds_are_taken_modulo_2_to_the_32():
+    np.testing.assert_array_equal(bits(-1, [0], [0]), bits(2**32 - 1, [0], [0]))
 
 
 def test_gumbel_noise_is_finite_at_both_ends():
@@ -60,7 +65,8 @@ def test_gumbel_noise_is_finite_at_both_ends():
 
 
 def test_gumbel_noise_has_its_distribution():
-    sample = array(noise.gumbel(bits(0, range(50), range(50), 40))).ravel()
+    ids, positions = np.arange(50), np.arange(50)
+    sample = array(noise.Noise(0, ids).gumbel(positions, 40)).ravel()
     for x in (-1.0, 0.0, 1.0, 3.0):
         share = np.exp(-np.exp(-x))
         error = 4 * np.sqrt(share * (1 - share) / sample.size)

@@ -1,6 +1,8 @@
-"""Sampling: exact, seeded, and told of labels and coarser codes."""
+"""Sampling: exact, seeded, conditioned on labels and coarser codes."""
 
+import functools
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -9,36 +11,28 @@ import pytest
 from tests.helpers import array
 from tests.helpers import compiled
 from tests.helpers import integers
-from vqvae2_tf.priors import PixelSNAIL
-from vqvae2_tf.sampling import noise
+from tests.helpers import make_prior
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.sampling import sample_levels
+from vqvae2_tf.sampling.noise import Noise
 
 pytestmark = pytest.mark.any_backend
 
 NUM_CODES = 5
 
 
-def make_prior(**kwargs):
-    keras.utils.set_random_seed(0)
-    prior = PixelSNAIL(
-        **{
-            "map_size": (2, 3),
-            "num_codes": NUM_CODES,
-            "hidden_units": 8,
-            "residual_units": 8,
-            "num_layers": 2,
-            "attention_every": 1,
-            "num_heads": 2,
-            "num_classes": 3,
-            **kwargs,
-        }
-    )
-    prior.build()
+@functools.cache
+def make(sizes=((2, 3),), num_codes=NUM_CODES, num_classes=3):
+    prior = make_prior(sizes, num_codes, num_classes=num_classes)
     # Logits far enough apart to matter beside the noise.
-    kernel = prior.logits.kernel
+    kernel = prior.head.logits.kernel
     kernel.assign(4.0 * kernel)
     return prior
+
+
+def two_levels():
+    """Priors of two levels, of 4 and 5 codes."""
+    return make(num_codes=4), make(((2, 3), (4, 6)), (4, NUM_CODES), 0)
 
 
 def draw(prior, **kwargs):
@@ -47,11 +41,10 @@ def draw(prior, **kwargs):
 
 
 def test_codes_are_the_argmax_of_logits_and_noise_one_after_another():
-    prior = make_prior()
+    prior = make()
     labels = np.array([2, 0], "int32")
     codes = draw(prior, labels=labels, temperature=0.7, seed=9)
-    bits = noise.random_bits(9, np.arange(2), np.arange(6), NUM_CODES)
-    gumbel = array(noise.gumbel(bits))
+    gumbel = array(Noise(9, np.arange(2)).gumbel(np.arange(6), NUM_CODES))
     expected = np.zeros((2, 6), "int32")
     for position in range(6):
         logits = array(prior(expected.reshape(2, 2, 3), labels=labels))
@@ -63,7 +56,7 @@ def test_codes_are_the_argmax_of_logits_and_noise_one_after_another():
 
 def test_frequencies_are_the_priors_probabilities():
     count = 4000
-    prior = make_prior(map_size=(1, 2), num_codes=3, num_classes=0)
+    prior = make(((1, 2),), 3, 0)
     codes = draw(prior, batch_size=count, seed=1).reshape(count, 2)
     maps = np.array(list(itertools.product(range(3), repeat=2)), "int32")
     logits = array(prior(maps.reshape(9, 1, 2)))
@@ -78,18 +71,18 @@ def test_frequencies_are_the_priors_probabilities():
 
 
 def test_a_seed_fixes_the_result_and_another_changes_it():
-    prior = make_prior()
+    prior = make()
     labels = np.zeros(20, "int32")
     first = draw(prior, labels=labels, seed=1)
     np.testing.assert_array_equal(first, draw(prior, labels=labels, seed=1))
     assert (first != draw(prior, labels=labels, seed=2)).any()
 
 
-def test_an_image_does_not_depend_on_its_batch():
-    prior = make_prior()
+def test_a_sample_does_not_depend_on_its_batch():
+    prior = make()
     labels = np.array([0, 1, 2, 1], "int32")
     together = draw(prior, labels=labels, seed=4)
-    alone = draw(prior, labels=labels[2:], seed=4, images=np.array([2, 3]))
+    alone = draw(prior, labels=labels[2:], seed=4, sample_ids=[2, 3])
     np.testing.assert_array_equal(together[2:], alone)
 
 
@@ -97,31 +90,65 @@ def test_an_image_does_not_depend_on_its_batch():
     "arguments",
     [
         {"batch_size": 3},
-        {"images": np.arange(3)},
-        {"given": np.zeros((6, 2, 3), "int32"), "keep": np.ones((2, 3), bool)},
+        {"sample_ids": np.arange(3)},
+        {"known": np.zeros((6, 2, 3)), "known_mask": np.ones((2, 3))},
     ],
 )
 def test_batches_of_two_sizes_are_refused(arguments):
-    with pytest.raises(ValueError, match=r"equally many images.*\[2, \d\]"):
-        sample(make_prior(), labels=np.array([0, 1], "int32"), **arguments)
+    with pytest.raises(ValueError, match=r"equally many samples.*\[2, \d\]"):
+        sample(make(), labels=np.array([0, 1], "int32"), **arguments)
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "options",
     [
+        {"temperature": 0.0},
         {"temperature": np.float32(0)},
         {"temperature": 1e-45},
-        {"top_p": np.float32(0)},
-        {"top_k": np.int32(0)},
+        {"temperature": math.nan},
+        {"top_p": 0.0},
+        {"top_p": np.float32(1.1)},
+        {"top_k": -1},
+        {"top_k": np.int32(-1)},
+        {"top_k": 1.5},
     ],
 )
-def test_numbers_out_of_range_are_refused(arguments):
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        sample(make_prior(), labels=np.array([0]), **arguments)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}`: expected"):
+        sample(make(), labels=[0], **options)
+
+
+def test_options_of_their_defaults_change_nothing():
+    prior, labels = make(), np.array([0, 1], "int32")
+    np.testing.assert_array_equal(
+        draw(
+            prior,
+            labels=labels,
+            temperature=np.float64(1),
+            top_k=np.int64(0),
+            top_p=1,
+        ),
+        draw(prior, labels=labels),
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.5}]
+)
+def test_options_may_be_tensors(options):
+    prior, labels = make(), np.zeros(8, "int32")
+    ((name, value),) = options.items()
+    draw_with = compiled(
+        lambda value: sample(prior, labels=labels, **{name: value}), prior
+    )
+    # float64 or int64.
+    codes = array(draw_with(np.array(value)))
+    np.testing.assert_array_equal(codes, draw(prior, labels=labels, **options))
+    assert (codes != draw(prior, labels=labels)).any()
 
 
 def test_compiled_is_eager():
-    prior = make_prior()
+    prior = make()
     labels = np.array([0, 1], "int32")
 
     np.testing.assert_array_equal(
@@ -131,67 +158,101 @@ def test_compiled_is_eager():
 
 
 def test_low_temperature_gives_the_likeliest_codes():
-    prior = make_prior()
+    prior = make()
     labels = np.zeros(8, "int32")
-    codes = draw(prior, labels=labels, temperature=1e-6)
+    codes = draw(prior, labels=labels, temperature=1e-3)
     assert (codes == codes[:1]).all()
 
 
-def test_levels_are_given_the_coarser_ones():
-    top = make_prior(map_size=(2, 3))
-    bottom = make_prior(
-        map_size=(4, 6),
-        coarser_map_sizes=[(2, 3)],
-        num_conditioning_blocks=2,
-        conditioning_units=8,
-        num_classes=0,
-    )
+def test_levels_are_conditioned_on_the_coarser_ones():
+    top, bottom = two_levels()
     labels = np.array([1, 2], "int32")
+    options = [{}, {"temperature": 0.5, "top_k": 3}]
     both = compiled(
         lambda: sample_levels(
-            [top, bottom], labels=labels, temperatures=[1.0, 0.5], seed=3
+            [top, bottom], labels=labels, options=options, seed=3
         ),
         bottom,
     )
     codes = [array(level) for level in both()]
     np.testing.assert_array_equal(codes[0], draw(top, labels=labels, seed=3))
     np.testing.assert_array_equal(
-        codes[1], draw(bottom, coarser=codes[:1], temperature=0.5, seed=3)
+        codes[1], draw(bottom, coarser=codes[:1], seed=3, **options[1])
     )
 
 
 def test_many_bottoms_of_one_top():
-    top = make_prior(map_size=(2, 3), num_classes=0)
-    bottom = make_prior(
-        map_size=(4, 6),
-        coarser_map_sizes=[(2, 3)],
-        num_conditioning_blocks=2,
-        conditioning_units=8,
-        num_classes=0,
-    )
-    given = np.repeat(integers(NUM_CODES, 1, 2, 3), 4, axis=0)
+    top, bottom = two_levels()
+    known = np.repeat(integers(4, 1, 2, 3), 4, axis=0)
     codes = compiled(
-        lambda: sample_levels([top, bottom], given=[given, None], seed=3),
+        lambda: sample_levels([top, bottom], known=[known, None], seed=3),
         bottom,
     )()
-    np.testing.assert_array_equal(array(codes[0]), given)
+    np.testing.assert_array_equal(array(codes[0]), known)
     bottoms = array(codes[1])
     assert len({bottom.tobytes() for bottom in bottoms}) == 4
     np.testing.assert_array_equal(
-        bottoms, draw(bottom, coarser=[given], seed=3)
+        bottoms, draw(bottom, coarser=[known], seed=3)
     )
+
+
+def test_a_level_is_painted_into():
+    top, bottom = two_levels()
+    labels = np.array([1, 2], "int32")
+    known = [integers(k, 2, *size) for k, size in ((4, (2, 3)), (5, (4, 6)))]
+    mask = np.arange(24).reshape(4, 6) % 2 == 1
+    codes = compiled(
+        lambda: sample_levels(
+            [top, bottom],
+            labels=labels,
+            known=known,
+            known_mask=[None, mask],
+            seed=3,
+        ),
+        bottom,
+    )()
+    np.testing.assert_array_equal(array(codes[0]), known[0])
+    np.testing.assert_array_equal(
+        array(codes[1]),
+        draw(
+            bottom,
+            coarser=known[:1],
+            known=known[1],
+            known_mask=mask,
+            seed=3,
+        ),
+    )
+    np.testing.assert_array_equal(array(codes[1])[:, mask], known[1][:, mask])
+
+
+@pytest.mark.parametrize("name", ["options", "known", "known_mask"])
+def test_lists_need_one_entry_a_level(name):
+    with pytest.raises(ValueError, match=f"`{name}` must have one entry"):
+        sample_levels(two_levels(), batch_size=1, **{name: [None] * 3})
+
+
+KNOWN = np.zeros((1, 2, 3), "int32")
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"labels": [0], "method": "guess"}, "method"),
-        ({"labels": [0], "temperature": 0.0}, "temperature"),
         ({}, "batch_size"),
         ({"batch_size": 2}, "labels"),
         ({"labels": [0], "coarser": [integers(3, 1, 2, 2)]}, "coarser"),
+        ({"labels": [0], "known": KNOWN}, "known_mask"),
+        ({"labels": [0], "known_mask": np.ones((2, 3), bool)}, "known"),
+        (
+            {"labels": [0], "known": KNOWN, "known_mask": np.ones((2, 2))},
+            "`known_mask` must have the map's shape",
+        ),
+        (
+            {"labels": [0], "known": KNOWN[:, 1:], "known_mask": KNOWN},
+            "`known` must have the map's shape",
+        ),
     ],
 )
-def test_bad_arguments_are_told(kwargs, message):
+def test_arguments_that_do_not_fit_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        sample(make_prior(), **kwargs)
+        sample(make(), **kwargs)

@@ -1,166 +1,216 @@
-"""The benchmark's report, and its ratios against another program."""
+"""The benchmark's networks, its report, and its ratios to another program."""
 
-import importlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
-from absl.flags import FLAGS
-from absl.testing import flagsaver
 
+import benchmark
+import timing
+from vqvae2_tf.commands import cli
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.flags import expand_flagfiles
+from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
 
 pytestmark = pytest.mark.any_backend
 
 ROOT = pathlib.Path(__file__).parents[2]
+TINY = [
+    "--image_size=8,12",
+    "--strides=2,2",
+    "--hidden_units=4",
+    "--residual_units=2",
+    "--num_codes=5",
+    "--code_dim=3",
+    "--prior_hidden_units=8",
+    "--prior_residual_units=4",
+    "--prior_layers=2",
+    "--prior_attention_every=1,0",
+    "--prior_heads=2",
+    "--prior_conditioning_blocks=1",
+    "--prior_conditioning_units=4",
+    "--num_classes=3",
+    "--batch_sizes=2",
+    "--repeats=1",
+]
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "tools/benchmark.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def report(capsys, *arguments):
+    """The report that the benchmark prints."""
+    cli.run(benchmark.main, arguments)
+    return json.loads(capsys.readouterr().out)
 
 
-def test_stage1_is_timed_and_compared(tmp_path):
-    peer = {"train_images_per_s": 1e-3, "decode_images_per_s": 1e9}
-    (tmp_path / "peer.json").write_text(json.dumps({"rows": [peer]}))
-    result = run(
+def test_speeds_are_compared_in_turn(monkeypatch, capsys, tmp_path):
+    speeds = iter([1.0, 4.0, 2.0, 10.0])
+    network = keras.Sequential([keras.Input((1,)), keras.layers.ReLU()])
+
+    def timed(config, batch_size):
+        row = {"image_size": config.image_size, "sample_s": 5.0}
+        yield network, row | {"train_images_per_s": next(speeds)}
+
+    monkeypatch.setitem(benchmark.JOBS, "stage1", timed)
+    peer = tmp_path / "peer.json"
+    rows = [{"train_images_per_s": 2.0}, {"train_images_per_s": 0.5}]
+    peer.write_text(json.dumps({"rows": rows}))
+    printed = report(
+        capsys,
         "stage1",
-        "--image_sizes=8",
-        "--batch_sizes=2",
-        "--repeats=1",
-        "--rounds=1",
-        f"--against=cat {tmp_path / 'peer.json'}",
+        *TINY,
+        "--batch_sizes=2,4",
+        "--rounds=2",
+        f"--against=cat {peer}",
     )
-    assert result.returncode == 0, result.stderr[-2000:]
-    report = json.loads(result.stdout)
-    (row,) = report["rows"]
-    assert (row["image_size"], row["batch_size"]) == (8, 2)
-    assert row["train_images_per_s"] == pytest.approx(2 / row["train_step_s"])
-    (ratios,) = report["times_as_fast"]
-    assert ratios["train_images_per_s"] == pytest.approx(
-        1e3 * row["train_images_per_s"]
-    )
-    assert ratios["decode_images_per_s"] < 1
-
-
-TOP = {
-    "map_size": (2, 3),
-    "hidden_units": 8,
-    "residual_units": 4,
-    "num_layers": 2,
-    "attention_every": 1,
-    "num_classes": 3,
-}
-BOTTOM = {
-    **TOP,
-    "map_size": (4, 6),
-    "attention_every": 0,
-    "coarser_map_sizes": ((2, 3),),
-    "num_conditioning_blocks": 1,
-    "conditioning_units": 4,
-}
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    before = set(FLAGS)
-    module = importlib.import_module("benchmark")
-    yield module
-    # Other scripts, tested in the same process, have flags of these names.
-    for flag in set(FLAGS) - before:
-        delattr(FLAGS, flag)
-    del sys.modules["benchmark"]
-
-
-def test_training_of_priors_is_timed(benchmark, monkeypatch):
-    monkeypatch.setitem(benchmark.paper.PRIORS, "ffhq", (TOP, BOTTOM))
-    with flagsaver.flagsaver(paper_size="ffhq", rematerialize=True, repeats=1):
-        FLAGS(["benchmark.py"])
-        (row,) = benchmark.measure_prior()
-    assert row["train_codes_per_s"] == pytest.approx(6 / row["train_step_s"])
-    assert row["parameters"] > 0
-    assert 0.01 < row["peak_gib"] < 1000
-
-
-def test_sampling_is_timed_beside_its_forward_pass(benchmark):
-    row = benchmark.sampling({**TOP, "num_classes": 0}, 2, 1)
-    assert row["seconds_per_image"] == pytest.approx(row["sample_s"] / 2)
-    assert row["seconds_per_position"] == pytest.approx(row["sample_s"] / 6)
-    assert row["times_naive"] == pytest.approx(
-        6 * row["forward_s"] / row["sample_s"]
-    )
-    assert row["naive_s"] == pytest.approx(6 * row["forward_s"])
-
-
-def test_priors_are_those_of_the_flags(benchmark, monkeypatch):
-    timed = []
-    monkeypatch.setattr(
-        benchmark, "sampling", lambda *arguments: timed.append(arguments)
-    )
-    flags = ["--map_sizes=8,4", "--hidden_units=6", "--layers=3,2"]
-    flags += ["--attention_every=0,1", "--batch_sizes=1,5", "--repeats=7"]
-    with flagsaver.flagsaver():
-        FLAGS(["benchmark.py", *flags])
-        benchmark.measure_sampling()
-    expected = [
+    assert printed["backend"] == keras.backend.backend()
+    assert printed["devices"]
+    assert printed["rows"] == [
         {
-            "map_size": (size, size),
-            "hidden_units": 6,
-            "residual_units": 6,
-            "num_layers": layers,
-            "attention_every": every,
+            "network": "Sequential",
+            "batch_size": batch_size,
+            "parameters": 0,
+            "image_size": [8, 12],
+            "sample_s": 5.0,
+            "train_images_per_s": speed,
         }
-        for size, layers, every in ((8, 3, 0), (4, 2, 1))
+        for batch_size, speed in ((2, 1.5), (4, 7.0))
     ]
-    assert timed == [(p, batch, 7) for p in expected for batch in (1, 5)]
+    assert printed["peer_rows"] == rows
+    ratios = [row["train_images_per_s"] for row in printed["times_as_fast"]]
+    assert ratios == [0.75, 14.0]
 
 
-def test_priors_of_all_levels_and_the_decoder_are_timed(benchmark):
-    stage1 = {"image_size": 24, "strides": (4, 2)}
-    row = benchmark.paper_sampling((TOP, BOTTOM), stage1, 2, 1)
-    assert row["seconds_per_image"] == pytest.approx(
-        (row["sample_s"] + row["decode_s"]) / 2
-    )
+def test_without_networks_the_flags_are_those_of_small_ones():
+    configs = list(benchmark.configurations("stage1", ["--num_codes=7"]))
+    sizes = [(c.image_size, c.batch_sizes) for c in configs]
+    assert sizes == [((64, 64), [32]), ((128, 128), [16]), ((256, 256), [8])]
+    assert {c.num_codes for c in configs} == {7}
+    for job, batch_sizes in (
+        ("prior", [[8], [2]]),
+        ("sampling", [[1, 16]] * 2),
+    ):
+        configs = list(benchmark.configurations(job, []))
+        levels = [config.levels for config in configs]
+        assert levels == [[Level("top", n, n, 512)] for n in (16, 32)]
+        assert [config.batch_sizes for config in configs] == batch_sizes
+
+
+@pytest.mark.parametrize("job", benchmark.JOBS)
+def test_the_networks_of_a_flagfile_replace_the_small_ones(job):
+    arguments = ["--flagfile=ffhq.flags", "--precision=bfloat16"]
+    arguments = expand_flagfiles(arguments, [cli.experiments()])
+    (config,) = benchmark.configurations(job, arguments)
+    assert [level.size for level in config.levels] == [
+        (32, 32),
+        (64, 64),
+        (128, 128),
+    ]
+    assert config.prior_residual_units == [2048, 1024, 1024]
+    assert (config.batch_sizes, config.dtype) == ([1], "mixed_bfloat16")
+    # All levels are sampled; one is trained.
+    assert config.level == ("top" if job == "prior" else None)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["stage3"], "usage"),
-        (["stage1", "more"], "usage"),
-        (["stage1", "--batch_sizes=1,2"], "--batch_sizes"),
-        (["prior", "--batch_sizes=1"], "--batch_sizes.*expected 2"),
-        (["sampling", "--batch_sizes=one"], "--batch_sizes.*one"),
-        (["sampling", "--layers=1,2,3"], "--layers.*3 for 2"),
-        (["prior", "--hidden_units=0"], "--hidden_units.*at least 1"),
         (["stage1", "--batch_sizes=0"], "--batch_sizes.*at least 1"),
+        (["prior", "--level=middle"], "--level.*top"),
+        (["sampling", "--prior_layers=0"], "--prior_layers"),
         (["stage1", "--against=no-such-program"], "--against=no-such-program"),
-        (["stage1", "--against=echo"], "--against=echo: expected JSON"),
+        (["stage1", "--against=echo"], "--against=echo.*JSON"),
+        (["stage1", "--against=false"], "--against=false"),
     ],
 )
-def test_bad_arguments_are_told(benchmark, arguments, words):
-    with flagsaver.flagsaver(), pytest.raises(SystemExit, match=words):
-        flags = ["--image_sizes=8", "--repeats=1"]
-        benchmark.main(FLAGS(["benchmark.py", *arguments, *flags]))
+def test_bad_arguments_are_reported(arguments, words):
+    with pytest.raises(UserError, match=words):
+        benchmark.main([arguments[0], *TINY, *arguments[1:]])
 
 
-def test_compiled_functions_see_new_weights(benchmark):
-    prior = PixelSNAIL((2, 3), 5, 8, 4, 1, 0, num_heads=2)
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["stage3"]])
+def test_without_a_job_the_usage_is_printed(arguments):
+    with pytest.raises(SystemExit, match="stage1, prior, sampling"):
+        benchmark.main(arguments)
+
+
+def test_compiled_functions_see_new_weights():
+    level = Level("top", 2, 3, 5)
+    prior = PixelSNAIL(level, (), 0, 8, 4, 1, 0)
     prior.build((None, 2, 3))
-    compiled = importlib.import_module("benchmarks.timing").compiled
+    forward = timing.compiled(lambda codes: prior(codes), prior)
     codes = np.zeros((1, 2, 3), "int32")
-    forward = compiled(lambda codes: prior(codes), [prior])
     before = np.asarray(forward(codes))
-    bias = prior.logits.bias
-    bias.assign(bias + 1.0)
+    for variable in prior.trainable_variables:
+        variable.assign(variable + 1.0)
     # Weights in the program itself would be those of the first call.
-    np.testing.assert_allclose(forward(codes), before + 1.0, atol=1e-5)
+    after = keras.ops.convert_to_numpy(prior(codes))
+    assert np.abs(after - before).max() > 1
+    np.testing.assert_allclose(forward(codes), after, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.large
+def test_stage1_is_timed(capsys):
+    (row,) = report(capsys, "stage1", *TINY)["rows"]
+    assert (row["network"], row["image_size"]) == ("VQVAE2", [8, 12])
+    assert row["train_images_per_s"] == pytest.approx(2 / row["train_step_s"])
+    assert row["decode_images_per_s"] > 0
+
+
+@pytest.mark.large
+def test_training_of_priors_is_timed(capsys):
+    flags = ["--level=bottom", "--prior_rematerialize"]
+    (row,) = report(capsys, "prior", *TINY, *flags)["rows"]
+    assert (row["level"], row["map_size"]) == ("bottom", [4, 6])
+    assert row["train_codes_per_s"] == pytest.approx(48 / row["train_step_s"])
+    assert row["parameters"] > 0
+    assert 0.01 < row["peak_gib"] < 1000
+
+
+def check_sampling(rows):
+    for row, positions in zip(rows[:2], (6, 24), strict=True):
+        seconds = row["sample_s"]
+        assert row["seconds_per_image"] == pytest.approx(seconds / 2)
+        assert row["seconds_per_position"] == pytest.approx(seconds / positions)
+        naive = positions * row["forward_s"]
+        assert row["naive_s"] == pytest.approx(naive)
+        assert row["times_naive"] == pytest.approx(naive / seconds)
+    top, bottom, whole = rows
+    assert (top["level"], bottom["level"]) == ("top", "bottom")
+    assert whole["sample_s"] == pytest.approx(
+        top["sample_s"] + bottom["sample_s"]
+    )
+    assert whole["seconds_per_image"] == pytest.approx(
+        (whole["sample_s"] + whole["decode_s"]) / 2
+    )
+
+
+@pytest.mark.large
+def test_sampling_of_all_levels_and_of_one_is_timed(capsys):
+    check_sampling(report(capsys, "sampling", *TINY)["rows"])
+    flags = ["--stage=prior", "--level=bottom"]
+    (row,) = report(capsys, "sampling", *TINY, *flags)["rows"]
+    assert row["level"] == "bottom"
+
+
+@pytest.mark.large
+def test_jax_is_timed_where_tensorflow_is_not_installed():
+    program = f"""
+import runpy, sys
+sys.modules["tensorflow"] = None
+sys.argv = ["benchmark.py", "sampling", *{TINY}]
+sys.path.insert(0, "tools")
+runpy.run_path("tools/benchmark.py", run_name="__main__")
+"""
+    output = subprocess.check_output(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    printed = json.loads(output)
+    assert printed["backend"] == "jax"
+    check_sampling(printed["rows"])

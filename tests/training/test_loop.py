@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.training.loop import TrainingDivergedError
-from vqvae2_tf.training.loop import TrainingPlan
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.loop import fit
+from vqvae2_tf.training.plan import TrainingPlan
 
 
 class FakeModel:
@@ -107,8 +107,7 @@ class FakeSummaries:
 VALIDATION = Examples(
     lambda: tf.data.Dataset.range(3),
     3,
-    lambda i: {"image": tf.fill((1, 2, 1), i)},
-    None,
+    lambda i, seed=None: {"image": tf.fill((1, 2, 1), i)},
 )
 
 

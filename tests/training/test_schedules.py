@@ -30,12 +30,6 @@ def test_prior_schedule_peaks_where_the_branches_cross(scale, peak):
     assert rates.max() == pytest.approx(peak, rel=5e-3)
 
 
-def test_prior_schedule_survives_its_config():
-    schedule = PriorSchedule(0.324, 64)
-    copy = PriorSchedule.from_config(schedule.get_config())
-    assert rate(copy, 50) == rate(schedule, 50)
-
-
 def test_cosine_schedule_warms_up_and_ends_at_zero():
     schedule = cosine_schedule(1e-3, 500)
     assert rate(schedule, 6) == pytest.approx(5e-4)

@@ -16,10 +16,11 @@ from tests.helpers import integers
 from tests.helpers import normal
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.training.loop import TrainingDivergedError
-from vqvae2_tf.training.loop import TrainingPlan
 from vqvae2_tf.training.loop import fit
+from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.precision import dtype_policy
 from vqvae2_tf.training.summaries import TensorBoard
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
@@ -31,14 +32,13 @@ def images(count, seed=0):
     pixels = np.tanh(normal(count, 1, 1, 3, seed=seed))
     pixels = np.broadcast_to(pixels, (count, 8, 8, 3))
 
-    def read(image):
+    def read(image, seed=None):
         return {"image": image}
 
     return Examples(
         lambda: tf.data.Dataset.from_tensor_slices(pixels),
         count,
         read,
-        lambda image, seed: read(image),
     )
 
 
@@ -63,14 +63,14 @@ def make(strategy=ONE_DEVICE, dtype="float32"):
             # With fewer, all units die in training.
             hidden_units=8,
             residual_units=2,
-            num_residual_layers=1,
+            residual_layers=1,
             num_codes=6,
             code_dim=3,
-            restart_after=2,
+            dead_code_restart_steps=2,
             seed=0,
             dtype=dtype,
         )
-        model.build()
+        model.build((None, 8, 8, 3))
     return model, TensorFlowTrainer(model, images(10), plan(), strategy)
 
 
@@ -257,8 +257,7 @@ def test_each_objective_trains_its_own_variables(tmp_path):
             {k: v.astype("float32") for k, v in pairs.items()}
         ),
         4,
-        None,
-        lambda pair, seed: pair,
+        lambda pair, seed=None: pair,
     )
     with ONE_DEVICE.scope():
         model = Adversaries()
@@ -353,14 +352,13 @@ def test_two_replicas_end_where_one_device_does(untrained, tmp_path):
 def code_maps(count, seed=0):
     codes = integers(5, count, 4, 6, seed=seed)
 
-    def read(i):
+    def read(i, seed=None):
         return {"codes": (tf.gather(codes, i),), "label": tf.constant(0)}
 
     return Examples(
         lambda: tf.data.Dataset.range(count),
         count,
         read,
-        lambda i, seed: read(i),
     )
 
 
@@ -369,13 +367,12 @@ def make_prior(strategy, rematerialize, dtype):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         model = PixelSNAIL(
-            map_size=(4, 6),
-            num_codes=5,
+            Level("top", 4, 6, 5),
             hidden_units=8,
             residual_units=6,
-            num_layers=1,
+            layers=1,
             attention_every=1,
-            num_heads=2,
+            heads=2,
             kernel_size=3,
             dropout=0.5,
             rematerialize=rematerialize,

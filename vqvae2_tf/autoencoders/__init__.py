@@ -1,5 +1,3 @@
 """Stage 1: autoencoders, one system a file."""
 
 from vqvae2_tf.autoencoders.vqvae2 import VQVAE2
-
-__all__ = ["VQVAE2"]

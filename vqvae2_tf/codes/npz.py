@@ -1,63 +1,63 @@
-"""One picture's codes as an .npz file: an int32 array a level."""
+"""One image's codes as an .npz file: an array a level."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.files import atomic
+from vqvae2_tf.level import Level
 
 ENDING = ".npz"
 
 
 def save_codes(path: str, codes: dict[str, np.ndarray]) -> None:
-    """Writes a picture's codes whole or not at all.
+    """Writes an image's codes whole or not at all.
 
     Args:
-        path: Of the file.
-        codes: `{"<level>": [h, w] int32}`.
+        path: Path of the file.
+        codes: `{"<level>": [*level.shape]}`.
     """
     data = io.BytesIO()
     np.savez_compressed(data, **codes)
-    with (
-        replacing(path) as temporary,
-        tf.io.gfile.GFile(temporary, "wb") as file,
-    ):
-        file.write(data.getvalue())
+    atomic.write_bytes(path, data.getvalue())
 
 
-def load_codes(
-    path: str, map_sizes: dict[str, tuple[int, int]], num_codes: int
-) -> dict[str, np.ndarray]:
-    """Reads a picture's codes.
+def load_codes(path: str, levels: Sequence[Level]) -> dict[str, np.ndarray]:
+    """Reads an image's codes.
 
     Args:
-        path: Of the file.
-        map_sizes: `{"<level>": (h, w)}`, what the file must hold.
-        num_codes: K.
+        path: Path of the file.
+        levels: What the file must hold.
 
     Returns:
-        `{"<level>": [h, w] int32 in [-1, K)}`; -1 is not known.
+        `{"<level>": [*level.shape]}` in the level's dtype; `level.unknown`
+        where a code is not known.
 
     Raises:
         UserError: If the file cannot be read or holds anything else.
     """
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            arrays = dict(np.load(io.BytesIO(file.read())))
-    except Exception as error:  # What NumPy raises of damage has no end.
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot be read: {reason}") from error
+        arrays = dict(np.load(io.BytesIO(atomic.read_bytes(path))))
+    except Exception as error:  # Damage raises any of many types in NumPy.
+        raise UserError(f"cannot be read: {one_line(error)}") from error
     shapes = {name: array.shape for name, array in arrays.items()}
-    if shapes != map_sizes:
-        raise UserError(f"expected maps {map_sizes}, found {shapes}")
-    for name, array in arrays.items():
-        if not np.issubdtype(array.dtype, np.integer):
-            raise UserError(f"{name}: expected integers, found {array.dtype}")
-        if array.min() < -1 or array.max() >= num_codes:
-            raise UserError(
-                f"{name}: expected codes from 0 to {num_codes - 1} (-1 where "
-                f"not known), found {array.min()} to {array.max()}"
-            )
-    return {name: array.astype("int32") for name, array in arrays.items()}
+    expected = {level.name: level.shape for level in levels}
+    if shapes != expected:
+        raise UserError(f"expected maps {expected}, found {shapes}")
+    return {level.name: _checked(level, arrays[level.name]) for level in levels}
+
+
+def _checked(level, array):
+    if not level.num_codes:
+        return array.astype(level.dtype)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise UserError(f"{level.name}: expected integers, found {array.dtype}")
+    if array.min() < level.unknown or array.max() >= level.num_codes:
+        raise UserError(
+            f"{level.name}: expected codes from 0 to {level.num_codes - 1} (-1 "
+            f"where not known), found {array.min()} to {array.max()}"
+        )
+    return array.astype(level.dtype)

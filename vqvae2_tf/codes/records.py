@@ -1,26 +1,21 @@
 """Code maps on disk: sharded TFRecords and one JSON card."""
 
-import json
 import math
 import os
 from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.files import atomic
+from vqvae2_tf.level import Level
 
 CARD = "codes.json"
-_CARD_ENTRIES = {
-    "map_sizes",
-    "num_codes",
-    "class_names",
-    "fingerprint",
-    "examples_per_shard",
-    "splits",
-}
+# Besides `levels` and `examples_per_shard`, which are checked more closely.
+_CARD_ENTRIES = {"class_names", "fingerprint", "splits"}
 # Some 700 MB of three levels for 1024x1024.
 _SHUFFLED = 16384
 
@@ -29,7 +24,7 @@ def shard_paths(folder: str, split: str, card: dict) -> list[str]:
     """Paths of a split's shards, `FOLDER/train-00000-of-00004.tfrecord`.
 
     Args:
-        folder: Of the shards.
+        folder: Folder of the shards.
         split: `train` or `validation`.
         card: As in `read_card`.
     """
@@ -40,66 +35,53 @@ def shard_paths(folder: str, split: str, card: dict) -> list[str]:
     ]
 
 
-def write_shard(path: str, rows: Iterable) -> None:
+def write_shard(path: str, levels: Sequence[Level], examples: Iterable) -> None:
     """Writes a shard whole or not at all.
 
     Args:
-        path: Of the shard.
-        rows: Iterable of `(codes, label, id)`: a list of `[h, w]` integer
-            arrays, coarsest first, with values in [0, 65536), an int, and
-            bytes.
+        path: Path of the shard.
+        levels: Levels of the codes, coarsest first.
+        examples: Iterable of `(codes, label, id)`: a list of one array a
+            level, an int, and bytes.
     """
-    with (
-        replacing(path) as temporary,
-        tf.io.TFRecordWriter(temporary) as writer,
-    ):
-        for row in rows:
-            writer.write(_serialize(*row))
-
-
-def _serialize(codes, label, example_id):
-    flat = [np.asarray(level, "<u2").tobytes() for level in codes]
-    features = {
-        "codes": tf.train.Feature(bytes_list=tf.train.BytesList(value=flat)),
-        "label": tf.train.Feature(
-            int64_list=tf.train.Int64List(value=[int(label)])
-        ),
-        "id": tf.train.Feature(
-            bytes_list=tf.train.BytesList(value=[example_id])
-        ),
-    }
-    return tf.train.Example(
-        features=tf.train.Features(feature=features)
-    ).SerializeToString()
+    with atomic.replacing(path) as new, tf.io.TFRecordWriter(new) as writer:
+        for codes, label, example_id in examples:
+            example = tf.train.Example()
+            feature = example.features.feature
+            for level, values in zip(levels, codes, strict=True):
+                data = np.asarray(values, level.storage).tobytes()
+                feature["codes"].bytes_list.value.append(data)
+            feature["label"].int64_list.value.append(int(label))
+            feature["id"].bytes_list.value.append(example_id)
+            writer.write(example.SerializeToString(deterministic=True))
 
 
 def read_card(folder: str) -> dict:
     """The card of a folder of codes.
 
     Returns:
-        dict of `map_sizes` (coarsest first), `num_codes`, `class_names`, the
-        `fingerprint` of the autoencoder, `examples_per_shard`, `splits`: the
-        number of examples of each, and what tells the pictures from others.
+        dict of `levels` (the arguments of each `Level`, coarsest first),
+        `class_names`, the `fingerprint` of the autoencoder,
+        `examples_per_shard`, `splits` (the number of examples of each), and
+        the settings that the images were encoded with.
 
     Raises:
-        UserError: If there is none, or it is not JSON.
+        UserError: If there is none, or it is damaged.
     """
     path = os.path.join(folder, CARD)
+    advice = "copy it again, or remove its folder to extract the codes again"
     if not tf.io.gfile.exists(path):
         raise UserError(
-            f"{folder} is no folder of extracted codes: {CARD} is not in it."
+            f"{folder} is not a folder of extracted codes: it has no {CARD}."
         )
+    card = atomic.read_json(path, advice)
     try:
-        with tf.io.gfile.GFile(path) as file:
-            card = json.load(file)
-        sound = card.keys() >= _CARD_ENTRIES and card["examples_per_shard"] > 0
-    except (ValueError, AttributeError, TypeError):
+        levels = [Level.of(level) for level in card["levels"]]
+        sound = levels and card["examples_per_shard"] > 0
+    except (KeyError, TypeError):
         sound = False
-    if not sound:
-        raise UserError(
-            f"{path} is no card of extracted codes; copy it again, or remove "
-            "its folder to extract the codes anew."
-        )
+    if not sound or not card.keys() >= _CARD_ENTRIES:
+        raise UserError(f"{path} is not a card of extracted codes; {advice}.")
     return card
 
 
@@ -107,12 +89,12 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
     """Examples out of a folder of shards.
 
     Args:
-        folder: Of the shards.
+        folder: Folder of the shards.
         card: What `read_card` gave.
         split: `train` or `validation`.
 
     Returns:
-        `Examples` of dicts with `codes`, a tuple of `[h, w]` int32, coarsest
+        `Examples` of dicts with `codes`, a tuple of `[*level.shape]`, coarsest
         first, and `label` int32.
 
     Raises:
@@ -123,53 +105,43 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
         raise UserError(f"{folder} holds no codes for {split}.")
     paths = shard_paths(folder, split, card)
     _check_shards(paths, split, card)
-    sizes = [tuple(size) for size in card["map_sizes"]]
+    levels = [Level.of(level) for level in card["levels"]]
     features = {
-        "codes": tf.io.FixedLenFeature((len(sizes),), tf.string),
+        "codes": tf.io.FixedLenFeature((len(levels),), tf.string),
         "label": tf.io.FixedLenFeature((), tf.int64),
     }
 
-    def read(serialized):
+    def decode(level, data):
+        values = tf.io.decode_raw(data, np.dtype(level.storage).type)
+        return tf.reshape(tf.cast(values, level.dtype), level.shape)
+
+    def read(serialized, seed=None):
         example = tf.io.parse_single_example(serialized, features)
-        codes = tuple(
-            tf.reshape(
-                tf.cast(
-                    tf.io.decode_raw(example["codes"][i], tf.uint16), "int32"
-                ),
-                size,
-            )
-            for i, size in enumerate(sizes)
-        )
+        codes = tuple(map(decode, levels, tf.unstack(example["codes"])))
         return {"codes": codes, "label": tf.cast(example["label"], tf.int32)}
 
+    count = card["splits"][split]
     return Examples(
-        lambda: tf.data.TFRecordDataset(paths),
-        card["splits"][split],
-        read,
-        lambda serialized, seed: read(serialized),
-        _SHUFFLED,
+        lambda: tf.data.TFRecordDataset(paths), count, read, _SHUFFLED
     )
 
 
 def _check_shards(paths, split, card):
     """Reads all shards once: training must not end at one of them."""
-    left = card["splits"][split]
+    remaining = card["splits"][split]
+    highest = len(card["class_names"]) - 1
+    repair = "extract the codes again, which resumes there, or copy them again."
     for path in paths:
         if not tf.io.gfile.exists(path):
-            raise UserError(
-                f"{path} is missing; extract the codes again to go on with it, "
-                "or copy them again."
-            )
-        expected = min(left, card["examples_per_shard"])
+            raise UserError(f"{path} is missing; {repair}")
         labels = _labels(path)
-        highest = len(card["class_names"]) - 1
-        if len(labels) != expected or (highest > 0 and max(labels) > highest):
+        expected = min(remaining, card["examples_per_shard"])
+        if len(labels) != expected or max(labels) > highest > 0:
             raise UserError(
-                f"{path} is damaged or of another folder than its {CARD}; "
-                "remove it and extract the codes again to go on with it, or "
-                "copy them again."
+                f"{path} is damaged or from another folder than its {CARD}; "
+                f"remove it and {repair}"
             )
-        left -= expected
+        remaining -= expected
 
 
 def _labels(path):

@@ -3,18 +3,11 @@
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
+from functools import partial
 
 import tensorflow as tf
 
-SHIFT = 4
-
-
-def _crop(image, size, seed):
-    return tf.image.stateless_random_crop(image, (*size, image.shape[-1]), seed)
-
-
-def _flip(image, seed):
-    return tf.image.stateless_random_flip_left_right(image, seed)
+from vqvae2_tf.data.augmentation_names import SHIFT
 
 
 def _shift(image, seed):
@@ -23,52 +16,38 @@ def _shift(image, seed):
     return tf.image.stateless_random_crop(padded, tf.shape(image), seed)
 
 
-def _brightness(image, seed):
-    return tf.image.stateless_random_brightness(image, 0.08, seed)
-
-
-def _hue(image, seed):
-    return tf.image.stateless_random_hue(image, 0.02, seed)
-
-
-def _saturation(image, seed):
-    return tf.image.stateless_random_saturation(image, 0.9, 1.1, seed)
-
-
-def _contrast(image, seed):
-    return tf.image.stateless_random_contrast(image, 0.9, 1.1, seed)
-
-
 def _noise(image, seed):
     noise = tf.random.stateless_normal(tf.shape(image), seed, stddev=0.02)
     coin = tf.random.stateless_uniform((), seed + [0, 1 << 20])
     return image + tf.where(coin < 0.5, noise, tf.zeros_like(noise))
 
 
-# In the order in which they are applied.
+# In the order in which they are applied, which is that of
+# `augmentation_names.NAMES`.
 OPERATIONS = {
-    "flip": _flip,
+    "flip": tf.image.stateless_random_flip_left_right,
     "shift": _shift,
-    "brightness": _brightness,
-    "hue": _hue,
-    "saturation": _saturation,
-    "contrast": _contrast,
+    "brightness": partial(tf.image.stateless_random_brightness, max_delta=0.08),
+    "hue": partial(tf.image.stateless_random_hue, max_delta=0.02),
+    "saturation": partial(
+        tf.image.stateless_random_saturation, lower=0.9, upper=1.1
+    ),
+    "contrast": partial(
+        tf.image.stateless_random_contrast, lower=0.9, upper=1.1
+    ),
     "noise": _noise,
 }
-NEEDS_COLOUR = ("hue", "saturation")
-NAMES = ("crop", *OPERATIONS)
-AUGMENTERS = ("tf_image", "keras_cv")
 
 
 def operations_of(augmenter: str) -> Mapping[str, Callable]:
     """The random operations by name, in the order they are applied.
 
     Args:
-        augmenter: One of `AUGMENTERS`. `keras_cv` needs that package, and must
-            be requested outside of graphs.
+        augmenter: One of `augmentation_names.AUGMENTERS`. `keras_cv` needs that
+            package, and must be requested outside of graphs.
 
     Returns:
-        dict of functions of `(image, seed)`.
+        dict of functions of `image` and `seed`.
     """
     if augmenter == "tf_image":
         return OPERATIONS
@@ -81,7 +60,7 @@ def augment(
     image: tf.Tensor,
     size: tuple[int, int],
     names: Collection[str],
-    seed: tf.Tensor,
+    seed: tf.Tensor | None,
     operations: Mapping[str, Callable] = OPERATIONS,
 ) -> tf.Tensor:
     """Crops an image to size and applies random operations to it.
@@ -93,25 +72,25 @@ def augment(
     Args:
         image: `[h, w, C]` float32 in [0, 1], h and w not below `size`.
         size: `(height, width)` of the result.
-        names: Some of `NAMES`. Without `crop` the image is cropped at its
-            centre.
-        seed: `[2]` int32 or int64; the result is a function of it.
+        names: Some of `augmentation_names.NAMES`. Without `crop` the image is
+            cropped at its centre.
+        seed: `[2]` int32 or int64; the result is a function of it. None if
+            there are no names.
         operations: What `operations_of` returned.
 
     Returns:
         `[*size, C]` float32 in [0, 1].
     """
-    channels = image.shape[-1]
+    shape = (*size, image.shape[-1])
     if "crop" in names:
-        image = _crop(image, size, seed)
+        image = tf.image.stateless_random_crop(image, shape, seed)
     else:
         image = center_crop(image, size)
-    for number, (name, operation) in enumerate(operations.items()):
+    for number, (name, operation) in enumerate(operations.items(), 1):
         if name in names:
-            own_seed = seed + tf.constant([number + 1, 0], seed.dtype) * 7919
-            image = operation(image, own_seed)
-    image.set_shape((*size, channels))
-    return tf.clip_by_value(image, 0.0, 1.0)
+            own_seed = seed + tf.constant([number * 7919, 0], seed.dtype)
+            image = operation(image, seed=own_seed)
+    return tf.ensure_shape(tf.clip_by_value(image, 0.0, 1.0), shape)
 
 
 def center_crop(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -17,17 +17,15 @@ Crop, shift and noise are those of `augmentation.py`: keras-cv's `RandomCrop`
 resamples the image, and it has neither a shift by whole pixels nor noise.
 """
 
-import keras_cv
 import tensorflow as tf
+from keras_cv import layers
 
 _VALUES = {"value_range": (0.0, 1.0), "dtype": "float32"}
-_FLIP = keras_cv.layers.RandomFlip(dtype="float32")
-_BRIGHTNESS = keras_cv.layers.RandomBrightness(0.08, **_VALUES)
-_HUE = keras_cv.layers.RandomHue(2 * 0.02, **_VALUES)
-_SATURATION = keras_cv.layers.RandomSaturation(
-    (0.9 / 1.9, 1.1 / 2.1), dtype="float32"
-)
-_CONTRAST = keras_cv.layers.RandomContrast(factor=(0.1, 0.1), **_VALUES)
+_FLIP = layers.RandomFlip(dtype="float32")
+_BRIGHTNESS = layers.RandomBrightness(0.08, **_VALUES)
+_HUE = layers.RandomHue(2 * 0.02, **_VALUES)
+_SATURATION = layers.RandomSaturation((0.9 / 1.9, 1.1 / 2.1), dtype="float32")
+_CONTRAST = layers.RandomContrast(factor=(0.1, 0.1), **_VALUES)
 
 
 def _apply(layer, image, draws):
@@ -36,22 +34,19 @@ def _apply(layer, image, draws):
 
 def _draw(layer, shape, seed):
     """A draw from the layer's own range."""
-    return tf.random.stateless_uniform(
-        shape, seed, layer.factor.lower, layer.factor.upper
-    )
+    bounds = layer.factor.lower, layer.factor.upper
+    return tf.random.stateless_uniform(shape, seed, *bounds)
+
+
+def _with_one_draw(layer, *shape):
+    """The operation that applies a layer with one draw from its range."""
+    return lambda image, seed: _apply(layer, image, _draw(layer, shape, seed))
 
 
 def _flip(image, seed):
-    draws = {
-        "flip_horizontals": tf.random.stateless_uniform((1, 1), seed),
-        "flip_verticals": tf.zeros((1, 1)),
-    }
+    draw = tf.random.stateless_uniform((1, 1), seed)
+    draws = {"flip_horizontals": draw, "flip_verticals": tf.zeros((1, 1))}
     return _apply(_FLIP, image, draws)
-
-
-def _brightness(image, seed):
-    # The layer scales its factor by the range of values, which is 1 here.
-    return _apply(_BRIGHTNESS, image, _draw(_BRIGHTNESS, (1, 1, 1, 1), seed))
 
 
 def _hue(image, seed):
@@ -60,18 +55,11 @@ def _hue(image, seed):
     return _apply(_HUE, image, sign * _draw(_HUE, (1,), seed) * 0.5)
 
 
-def _saturation(image, seed):
-    return _apply(_SATURATION, image, _draw(_SATURATION, (1,), seed))
-
-
-def _contrast(image, seed):
-    return _apply(_CONTRAST, image, _draw(_CONTRAST, (1, 1, 1, 1), seed))
-
-
 OPERATIONS = {
     "flip": _flip,
-    "brightness": _brightness,
+    # The layer scales its factor by the range of values, which is 1 here.
+    "brightness": _with_one_draw(_BRIGHTNESS, 1, 1, 1, 1),
     "hue": _hue,
-    "saturation": _saturation,
-    "contrast": _contrast,
+    "saturation": _with_one_draw(_SATURATION, 1),
+    "contrast": _with_one_draw(_CONTRAST, 1, 1, 1, 1),
 }

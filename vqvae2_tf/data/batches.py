@@ -18,9 +18,9 @@ class Examples:
         open: Function that returns the raw examples, always in the same order,
             as a `tf.data.Dataset`.
         count: Number of examples.
-        read: Function from a raw example to a dict of tensors for evaluation.
-        read_for_training: The same for training. It also takes a `[2]` int64
-            seed, a different one for every example drawn.
+        read: Function from a raw example to a dict of tensors. For training it
+            also takes a `[2]` int64 seed, a different one for every example
+            drawn; without one nothing is random.
         shuffled: Number of raw examples in the shuffle buffer. (2,048 encoded
             images of 1024x1024 take some 3 GB.)
     """
@@ -28,7 +28,6 @@ class Examples:
     open: Callable[[], tf.data.Dataset]
     count: int
     read: Callable
-    read_for_training: Callable
     shuffled: int = 2048
 
 
@@ -48,8 +47,8 @@ def image_examples(
         image_size: `(height, width)`; images are scaled to cover it and
             cropped.
         channels: 1 or 3.
-        augment: Some of `augmentation.NAMES`, applied in training.
-        augmenter: One of `augmentation.AUGMENTERS`, which applies them.
+        augment: Some of `augmentation_names.NAMES`, applied in training.
+        augmenter: One of `augmentation_names.AUGMENTERS`, which applies them.
 
     Returns:
         `Examples` of dicts with `image` `[*image_size, channels]` float32 in
@@ -57,36 +56,17 @@ def image_examples(
     """
     operations = augmentation.operations_of(augmenter)
 
-    def covered(example):
-        image = tf.io.decode_image(
-            example["image"], channels, expand_animations=False
-        )
+    def read(example, seed=None):
+        names = () if seed is None else augment
+        data = example["image"]
+        image = tf.io.decode_image(data, channels, expand_animations=False)
         image.set_shape((None, None, channels))
-        image = tf.cast(image, tf.float32) / 255.0
-        return _cover(image, image_size)
+        image = _cover(tf.cast(image, tf.float32) / 255.0, image_size)
+        image = augmentation.augment(image, image_size, names, seed, operations)
+        return {"image": image * 2 - 1, "label": example["label"]}
 
-    def result(example, image):
-        return {
-            "image": tf.ensure_shape(image, (*image_size, channels)) * 2 - 1,
-            "label": example["label"],
-        }
-
-    def read(example):
-        image = augmentation.center_crop(covered(example), image_size)
-        return result(example, image)
-
-    def read_for_training(example, seed):
-        image = augmentation.augment(
-            covered(example), image_size, augment, seed, operations
-        )
-        return result(example, image)
-
-    return Examples(
-        lambda: source.examples(split),
-        source.num_examples(split),
-        read,
-        read_for_training,
-    )
+    count = source.num_examples(split)
+    return Examples(lambda: source.examples(split), count, read)
 
 
 def with_ids(examples: Examples) -> Examples:
@@ -97,28 +77,21 @@ def with_ids(examples: Examples) -> Examples:
     Args:
         examples: What `image_examples` returned.
     """
-    return dataclasses.replace(
-        examples,
-        read=lambda example: {**examples.read(example), "id": example["id"]},
-        read_for_training=lambda example, seed: {
-            **examples.read_for_training(example, seed),
-            "id": example["id"],
-        },
-    )
+
+    def read(example, seed=None):
+        return {**examples.read(example, seed), "id": example["id"]}
+
+    return dataclasses.replace(examples, read=read)
 
 
 def _cover(image, size):
     """Scales `[h, w, C]` in [0, 1] to just cover `size`."""
     shape = tf.cast(tf.shape(image)[:2], tf.float64)
     scale = tf.reduce_max(tf.constant(size, tf.float64) / shape)
-    new_size = tf.maximum(
-        tf.cast(tf.round(shape * scale), tf.int32), tf.constant(size)
-    )
+    new_size = tf.maximum(tf.cast(tf.round(shape * scale), tf.int32), size)
 
     def resized():
-        scaled = tf.image.resize(
-            image, new_size, tf.image.ResizeMethod.LANCZOS3, antialias=True
-        )
+        scaled = tf.image.resize(image, new_size, "lanczos3", antialias=True)
         return tf.clip_by_value(scaled, 0.0, 1.0)
 
     return tf.cond(scale == 1.0, lambda: image, resized)
@@ -145,7 +118,7 @@ def training_batches(
             share of every batch, split for its replicas; None for one device.
 
     Returns:
-        `tf.data.Dataset` of batched `examples.read_for_training`.
+        `tf.data.Dataset` of batched `examples.read`.
     """
     first = start_step * batch_size
     start_epoch, skipped = divmod(first, examples.count)
@@ -166,7 +139,7 @@ def training_batches(
 
     def read(position, example):
         example_seed = tf.stack([tf.cast(seed, tf.int64), position])
-        return examples.read_for_training(example, example_seed)
+        return examples.read(example, example_seed)
 
     return _batched(dataset, first, read, batch_size, context)
 
@@ -176,10 +149,9 @@ def evaluation_batches(
     batch_size: int,
     context: tf.distribute.InputContext | None = None,
     start: int = 0,
-    stop: int | None = None,
     augmentation_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """Examples once, in order, in full batches.
+    """Examples once, from `start` on and in order, in full batches.
 
     The last batch is filled up with examples of `weight` 0.
 
@@ -188,7 +160,6 @@ def evaluation_batches(
         batch_size: Batch size over all hosts and replicas.
         context: As for `training_batches`.
         start: Number of the first example.
-        stop: Number of the example after the last; None for all.
         augmentation_seed: If not None, examples are augmented as in training,
             by this seed and their numbers.
 
@@ -196,20 +167,18 @@ def evaluation_batches(
         `tf.data.Dataset` of batched `examples.read`, with `weight` `[B]`
         float32 added.
     """
-    stop = examples.count if stop is None else stop
-    padding = examples.open().take(1).repeat((start - stop) % batch_size)
-    dataset = examples.open().skip(start).take(stop - start)
+    missing = (start - examples.count) % batch_size
+    padding = examples.open().take(1).repeat(missing)
+    dataset = examples.open().skip(start).concatenate(padding)
 
     def read(number, example):
-        weight = tf.cast(number < stop, tf.float32)
-        if augmentation_seed is None:
-            return {**examples.read(example), "weight": weight}
-        seed = tf.stack([tf.constant(augmentation_seed, tf.int64), number])
-        return {**examples.read_for_training(example, seed), "weight": weight}
+        seed = augmentation_seed
+        if seed is not None:
+            seed = tf.stack([tf.cast(seed, tf.int64), number])
+        weight = tf.cast(number < examples.count, tf.float32)
+        return {**examples.read(example, seed), "weight": weight}
 
-    return _batched(
-        dataset.concatenate(padding), start, read, batch_size, context
-    )
+    return _batched(dataset, start, read, batch_size, context)
 
 
 def _batched(dataset, start, read, batch_size, context):

@@ -1,18 +1,16 @@
 """Decodes image files of any usual format."""
 
-import contextlib
 import io
 import math
 import struct
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent import futures
 
 import numpy as np
 from PIL import Image
 from PIL import ImageOps
 from PIL import PngImagePlugin
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -95,19 +93,12 @@ def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         cut off.
     """
     scale = max(size[0] / image.height, size[1] / image.width)
-    if scale == 1.0:
-        return image
     # A strip one pixel wide must not fill the memory.
     width = min(image.width, math.ceil(_LONGEST * size[1] / scale))
     height = min(image.height, math.ceil(_LONGEST * size[0] / scale))
-    left = (image.width - width) // 2
-    top = (image.height - height) // 2
+    left, top = (image.width - width) // 2, (image.height - height) // 2
     image = image.crop((left, top, left + width, top + height))
-    new_size = (
-        max(size[1], round(width * scale)),
-        max(size[0], round(height * scale)),
-    )
-    return image.resize(new_size, Image.Resampling.LANCZOS)
+    return ImageOps.cover(image, size[::-1], Image.Resampling.LANCZOS)
 
 
 def check_images(check: Callable, names: Sequence) -> dict:
@@ -120,10 +111,5 @@ def check_images(check: Callable, names: Sequence) -> dict:
     Returns:
         `{name: check(name)}`, in the order of `names`.
     """
-    with (
-        futures.ThreadPoolExecutor() as pool,
-        # An interruption cancels what is not yet running.
-        contextlib.closing(pool.map(check, names)) as results,
-    ):
-        progress = tqdm(results, "checking images", len(names), unit="img")
-        return dict(zip(names, progress, strict=True))
+    results = thread_map(check, names, desc="checking images", unit="img")
+    return dict(zip(names, results, strict=True))

@@ -22,44 +22,35 @@ class Emoji64(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         groups = dict.fromkeys(row["group"] for row in _rows())
+        features = {
+            "image": tfds.features.Image(shape=(SIZE, SIZE, 3)),
+            "label": tfds.features.ClassLabel(names=list(groups)),
+            "name": tfds.features.Text(),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(SIZE, SIZE, 3)),
-                    "label": tfds.features.ClassLabel(names=list(groups)),
-                    "name": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://github.com/googlefonts/noto-emoji",
             license="SIL Open Font License 1.1; see the package's NOTICE",
         )
 
     def _split_generators(self, dl_manager):
-        return {
-            "train": self._generate_examples("train"),
-            "validation": self._generate_examples("valid"),
-        }
+        generate = self._generate_examples
+        return {"train": generate("train"), "validation": generate("valid")}
 
     def _generate_examples(self, split):
         with Image.open(ASSETS / "sheet.webp") as sheet:
             pixels = np.asarray(sheet.convert("RGB"))
         across = pixels.shape[1] // SIZE
         for row in _rows():
-            if row["split"] != split:
-                continue
-            index = int(row["index"])
-            top, left = SIZE * (index // across), SIZE * (index % across)
-            yield (
-                index,
-                {
-                    "image": pixels[top : top + SIZE, left : left + SIZE],
-                    "label": row["group"],
-                    "name": row["name"],
-                },
-            )
+            if row["split"] == split:
+                index = int(row["index"])
+                top, left = SIZE * (index // across), SIZE * (index % across)
+                image = pixels[top : top + SIZE, left : left + SIZE]
+                label, name = row["group"], row["name"]
+                yield index, {"image": image, "label": label, "name": name}
 
 
 def _rows():

@@ -1,7 +1,7 @@
 """FFHQ at 1024x1024 from its published files: PNG files or TFRecords."""
 
+import itertools
 import os
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -45,21 +45,19 @@ def find_images(manual_dir: str) -> str:
         expected = NUM_IMAGES * RECORD_BYTES
         if length == expected:
             return RECORDS
-        raise UserError(
-            f"--dataset=ffhq: expected {expected:,} bytes in {records}, found "
-            f"{length:,}; get it again from {HOMEPAGE}."
+        problem = (
+            f"expected {expected:,} bytes in {records}, found {length:,}; get "
+            "it again"
         )
-    if len(missing) < NUM_IMAGES:
+    elif len(missing) < NUM_IMAGES:
         _log_all("missing", missing)
-        raise UserError(
-            f"--dataset=ffhq: {folder} lacks {shorten(missing)}; get what is "
-            f"missing from {HOMEPAGE}."
+        problem = f"{folder} lacks {shorten(missing)}; get what is missing"
+    else:
+        problem = (
+            f"found neither {folder} nor {records}; name the folder of the "
+            "prepared data set with --data_dir, or get either of them"
         )
-    raise UserError(
-        f"--dataset=ffhq: found neither {folder} nor {records}; get either of "
-        f"them from {HOMEPAGE} and put it there, or name the folder of the "
-        "prepared data set with --data_dir."
-    )
+    raise UserError(f"--dataset=ffhq: {problem} from {HOMEPAGE}.")
 
 
 def _file_names(start, stop):
@@ -68,15 +66,12 @@ def _file_names(start, stop):
 
 def _log_all(what, names):
     """Logs all names if they are too many for a sentence; folders as one."""
-    if len(names) <= 5:
-        return
-    folders = {}
-    for name in names:
-        folders.setdefault(os.path.dirname(name), []).append(name)
-    lines = []
-    for folder, own in sorted(folders.items()):
-        lines += [f"{folder}/*"] if len(own) == 1000 else own
-    logging.warning("%s:\n%s", what, "\n".join(lines))
+    if len(names) > 5:
+        lines = []
+        for folder, group in itertools.groupby(names, os.path.dirname):
+            own = list(group)
+            lines += [f"{folder}/*"] if len(own) == 1000 else own
+        logging.warning("%s:\n%s", what, "\n".join(lines))
 
 
 def _missing_files(folder):
@@ -85,9 +80,8 @@ def _missing_files(folder):
     for parent in range(0, NUM_IMAGES, 1000):
         path = os.path.join(folder, f"{parent:05d}")
         if tf.io.gfile.isdir(path):
-            existing.update(
-                f"{parent:05d}/{name}" for name in tf.io.gfile.listdir(path)
-            )
+            names = tf.io.gfile.listdir(path)
+            existing.update(f"{parent:05d}/{name}" for name in names)
     return [name for name in _file_names(0, NUM_IMAGES) if name not in existing]
 
 
@@ -113,32 +107,28 @@ class Ffhq(tfds.core.GeneratorBasedBuilder):
     )
 
     def _info(self):
+        features = {"image": tfds.features.Image(shape=(SIZE, SIZE, 3))}
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(SIZE, SIZE, 3), encoding_format="png"
-                    )
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             homepage=HOMEPAGE,
         )
 
     def _split_generators(self, dl_manager):
         manual_dir = os.fspath(dl_manager.manual_dir)
         form = find_images(manual_dir)
-        path = os.path.join(manual_dir, form)
+        path, read = os.path.join(manual_dir, form), _read_records
         if form == PNG_FOLDER:
             _check_files(path)
+            read = _read_files
+        generate = self._generate_examples
         return {
-            "train": self._generate_examples(path, 0, NUM_TRAIN),
-            "validation": self._generate_examples(path, NUM_TRAIN, NUM_IMAGES),
+            "train": generate(read, path, 0, NUM_TRAIN),
+            "validation": generate(read, path, NUM_TRAIN, NUM_IMAGES),
         }
 
-    def _generate_examples(self, path, start, stop):
-        read = _read_files if path.endswith(PNG_FOLDER) else _read_records
+    def _generate_examples(self, read, path, start, stop):
         for number, image in enumerate(read(path, start, stop), start):
             yield number, {"image": image}
 
@@ -150,10 +140,9 @@ def _check_files(folder):
         data = read_bytes(os.path.join(folder, name))
         try:
             # The decoder of the training: not all refuse the same files.
-            image = tf.io.decode_png(data)
+            return tf.io.decode_png(data).shape == (SIZE, SIZE, 3)
         except tf.errors.InvalidArgumentError:
             return False
-        return image.shape == (SIZE, SIZE, 3)
 
     checked = check_images(is_sound, _file_names(0, NUM_IMAGES))
     damaged = [name for name, sound in checked.items() if not sound]
@@ -165,12 +154,13 @@ def _check_files(folder):
         )
 
 
-def _read_files(folder, start, stop) -> Iterator[bytes]:
+def _read_files(folder, start, stop):
+    """The contents of each file in [start, stop)."""
     for name in _file_names(start, stop):
         yield read_bytes(os.path.join(folder, name))
 
 
-def _read_records(path, start, stop) -> Iterator[np.ndarray]:
+def _read_records(path, start, stop):
     """`[1024, 1024, 3]` uint8 of each record in [start, stop)."""
     # Skipped records are read too, which costs little beside the encoding.
     records = tf.data.TFRecordDataset(path).skip(start).take(stop - start)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import math
 import os
 
 import numpy as np
@@ -40,9 +39,7 @@ class FolderConfig(tfds.core.BuilderConfig):
     """
 
     def __init__(self, folder, image_size, channels, validation_share):
-        if not folder:
-            raise UserError("--dataset=folder: names no folder.")
-        folder = os.path.expanduser(folder.rstrip("/") or "/")
+        folder = os.path.expanduser(folder.rstrip("/") or folder)
         self.flag = f"--dataset=folder:{folder}"
         if not tf.io.gfile.isdir(folder):
             raise UserError(f"{self.flag}: there is no such folder.")
@@ -57,11 +54,9 @@ class FolderConfig(tfds.core.BuilderConfig):
                 f"({', '.join(decoding.ENDINGS)}) in it or its subfolders, "
                 f"found {len(self.paths)}."
             )
-        subfolders = _subfolders(self.paths)
-        self.has_splits = any(
-            subfolders == {"train", name} for name in HELD_OUT_FOLDERS
-        )
-        subfolders = _subfolders(self._within_split(p) for p in self.paths)
+        pairs = [{"train", name} for name in HELD_OUT_FOLDERS]
+        self.has_splits = _subfolders(self.paths) in pairs
+        subfolders = _subfolders(map(self._within_split, self.paths))
         self.classes = sorted(subfolders) if len(subfolders) > 1 else []
         description = [self.image_size, channels, validation_share]
         for path in self.paths:
@@ -76,15 +71,18 @@ class FolderConfig(tfds.core.BuilderConfig):
     def _within_split(self, path):
         return path.partition("/")[2] if self.has_splits else path
 
+    def read(self, path: str) -> bytes:
+        """Contents of one of `paths`."""
+        return read_bytes(os.path.join(self.folder, path))
+
     def class_of(self, path: str) -> str | int:
         """Name of an image's class; 0 without classes.
 
         Args:
             path: One of `paths`.
         """
-        if not self.classes:
-            return 0
-        return self._within_split(path).partition("/")[0]
+        name = self._within_split(path).partition("/")[0]
+        return name if self.classes else 0
 
     def check(self) -> tuple[dict[str, list[str]], list[str]]:
         """Decodes all images and splits those that can be decoded.
@@ -100,9 +98,9 @@ class FolderConfig(tfds.core.BuilderConfig):
         Raises:
             UserError: If there is nothing to train on or to validate with.
         """
-        checked = decoding.check_images(self._rank, self.paths)
-        broken = [path for path, rank in checked.items() if rank is None]
-        ranks = {p: rank for p, rank in checked.items() if rank is not None}
+        ranks = decoding.check_images(self._rank, self.paths)
+        broken = [path for path in self.paths if ranks[path] is None]
+        ranks = {p: rank for p, rank in ranks.items() if rank is not None}
         if len(ranks) < 2:
             raise UserError(
                 f"{self.flag}: expected two or more images, found {len(ranks)} "
@@ -111,8 +109,7 @@ class FolderConfig(tfds.core.BuilderConfig):
             )
         # Neither split may be empty.
         lowest, highest = min(ranks.values()), max(ranks.values())
-        bound = max(self.validation_share, math.nextafter(lowest, 1.0))
-        bound = min(bound, highest)
+        bound = np.clip(self.validation_share, np.nextafter(lowest, 1), highest)
         splits = {"train": [], "validation": []}
         for path, rank in ranks.items():
             is_train = rank >= bound
@@ -120,27 +117,21 @@ class FolderConfig(tfds.core.BuilderConfig):
                 is_train = path.startswith("train/")
             splits["train" if is_train else "validation"].append(path)
         for name, paths in splits.items():
-            if not paths and self.has_splits:
-                raise UserError(
-                    f"{self.flag}: none of the images for {name} can be "
-                    "decoded."
-                )
             if not paths:
-                raise UserError(
-                    f"{self.flag}: all its images are the same, so that none "
-                    "is left to train on."
-                )
+                reason = "all its images are the same"
+                if self.has_splits:
+                    reason = f"none of the images for {name} can be decoded"
+                raise UserError(f"{self.flag}: {reason}.")
         return splits, broken
 
     def _rank(self, path):
         """Hash of a file in [0, 1), or None if it cannot be decoded."""
         try:
-            data = read_bytes(os.path.join(self.folder, path))
+            data = self.read(path)
             decoding.decode_image(data, self.channels)
         except (decoding.UnreadableImageError, tf.errors.OpError):
             return None
-        digest = hashlib.sha256(data).digest()
-        return int.from_bytes(digest[:6], "big") / 2**48
+        return int.from_bytes(hashlib.sha256(data).digest()[:6], "big") / 2**48
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
@@ -158,44 +149,31 @@ class Folder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         config = self.builder_config
+        features = {
+            "image": tfds.features.Image(shape=(None, None, config.channels)),
+            "label": tfds.features.ClassLabel(names=config.classes or ["all"]),
+            "path": tfds.features.Text(),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"Images of {config.folder}.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(
-                        shape=(None, None, config.channels),
-                        encoding_format="png",
-                    ),
-                    "label": tfds.features.ClassLabel(
-                        names=config.classes or ["all"]
-                    ),
-                    "path": tfds.features.Text(),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager):
         splits, broken = self.builder_config.check()
         self.info.metadata["broken"] = broken
-        return {
-            split: self._generate_examples(paths)
-            for split, paths in splits.items()
-        }
+        generate = self._generate_examples
+        return {split: generate(paths) for split, paths in splits.items()}
 
     def _generate_examples(self, paths):
         config = self.builder_config
         for path in paths:
-            data = read_bytes(os.path.join(config.folder, path))
-            image = decoding.decode_image(data, config.channels)
-            pixels = np.asarray(decoding.cover(image, config.image_size))
-            example = {
-                "image": pixels.reshape((*pixels.shape[:2], config.channels)),
-                "label": config.class_of(path),
-                "path": path,
-            }
-            yield path, example
+            image = decoding.decode_image(config.read(path), config.channels)
+            pixels = np.atleast_3d(decoding.cover(image, config.image_size))
+            label = config.class_of(path)
+            yield path, {"image": pixels, "label": label, "path": path}
 
 
 def _subfolders(paths):

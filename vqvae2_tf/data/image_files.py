@@ -34,6 +34,5 @@ def read_image(
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise UserError("is no image of a known format") from error
         raise UserError(f"cannot be decoded: {one_line(error)}") from error
-    pixels = np.asarray(decoding.cover(image, image_size), "float32")
-    pixels = pixels.reshape((*pixels.shape[:2], channels))
+    pixels = np.atleast_3d(decoding.cover(image, image_size)).astype("float32")
     return augmentation.center_crop(pixels / 255.0, image_size) * 2.0 - 1.0

@@ -18,11 +18,8 @@ def check_archives(manual_dir: str) -> None:
     Raises:
         UserError: If archives are missing; names them.
     """
-    missing = [
-        name
-        for name in ARCHIVES
-        if not tf.io.gfile.exists(os.path.join(manual_dir, name))
-    ]
+    paths = {name: os.path.join(manual_dir, name) for name in ARCHIVES}
+    missing = [n for n, path in paths.items() if not tf.io.gfile.exists(path)]
     if missing:
         raise UserError(
             f"--dataset=imagenet2012: {manual_dir} lacks "

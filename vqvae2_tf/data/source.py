@@ -8,15 +8,13 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
+from vqvae2_tf import errors
 from vqvae2_tf.data import emoji64
 from vqvae2_tf.data import ffhq
 from vqvae2_tf.data import imagenet
 from vqvae2_tf.data.folder import Folder
 from vqvae2_tf.data.folder import FolderConfig
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.errors import is_disk_full
-from vqvae2_tf.errors import one_line
-from vqvae2_tf.errors import shorten
 
 FOLDER_PREFIX = "folder:"
 _OWN_BUILDERS = {"emoji64": emoji64.Emoji64, "ffhq": ffhq.Ffhq}
@@ -48,21 +46,7 @@ class ImageSource:
         label = _features(self.builder).get("label")
         if not isinstance(label, tfds.features.ClassLabel):
             return []
-        names = [label.int2str(i) for i in range(label.num_classes or 0)]
-        return names if len(names) > 1 else []
-
-    @property
-    def data_root(self) -> str:
-        """The folder that TFDS keeps its data sets in."""
-        # Not pathlib, which would change gs://bucket.
-        return str(self.builder.data_dir).rpartition(f"/{self.builder.name}/")[
-            0
-        ]
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether TFDS has prepared the data set."""
-        return self.builder.is_prepared()
+        return list(label.names) if (label.num_classes or 0) > 1 else []
 
     @property
     def broken(self) -> list[str]:
@@ -78,64 +62,57 @@ class ImageSource:
             UserError: If the data set cannot be prepared, or has no split to
                 train on.
         """
-        if not self.is_prepared:
+        if not self.builder.is_prepared():
             self._prepare()
         splits = self.builder.info.splits
-        needed = 1 if self._validation_name else 2
+        needed = 1 if self._own_validation else 2
         if "train" not in splits or splits["train"].num_examples < needed:
             raise UserError(
-                f"--dataset={self.builder.name} has no split named train of "
-                f"{needed} or more images; it has {', '.join(splits)}."
+                f"--dataset={self.builder.name}: expected a split named train "
+                f"of {needed} or more images, found {', '.join(splits)}."
             )
         if self.broken:
             logging.warning(
-                "%d images cannot be decoded and are skipped: %s "
-                "(metadata.json in %s lists all)",
-                len(self.broken),
-                shorten(self.broken),
-                self.builder.data_dir,
+                f"{len(self.broken)} images cannot be decoded and are skipped: "
+                f"{errors.shorten(self.broken)} (metadata.json in "
+                f"{self.builder.data_dir} lists all)"
             )
 
     def _prepare(self):
         name = self.builder.name
+        # Not pathlib, which would change gs://bucket.
+        root = str(self.builder.data_dir).rpartition(f"/{name}/")[0]
         if name in _MANUAL_CHECKS:
-            _MANUAL_CHECKS[name](
-                os.path.join(self.data_root, "downloads", "manual")
-            )
+            _MANUAL_CHECKS[name](os.path.join(root, "downloads", "manual"))
+        download = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
-            self.builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(
-                    try_download_gcs=False
-                )
-            )
-        except UserError:
-            raise
+            self.builder.download_and_prepare(download_config=download)
         except Exception as error:  # TFDS raises whatever its builders do.
-            if is_disk_full(error):
+            if isinstance(error, UserError) or errors.is_disk_full(error):
                 raise
             raise UserError(
-                f"--dataset={name} is not in {self.data_root} "
-                f"(--data_dir) and could not be prepared: {one_line(error)}"
+                f"--dataset={name} is not in {root} (--data_dir) and could "
+                f"not be prepared: {errors.one_line(error)}"
             ) from error
 
     @property
-    def _validation_name(self):
+    def _own_validation(self):
         """Name of the data set's own validation split; None without one."""
         splits = self.builder.info.splits
         return next((n for n in _VALIDATION_NAMES if n in splits), None)
 
-    def _split_instruction(self, split):
-        if self._validation_name:
-            return "train" if split == "train" else self._validation_name
+    def _instruction(self, split):
+        """TFDS's name of a split."""
+        if self._own_validation:
+            return "train" if split == "train" else self._own_validation
         total = self.builder.info.splits["train"].num_examples
-        held_out = min(max(round(self.validation_share * total), 1), total - 1)
-        kept = total - held_out
+        held_out = max(round(self.validation_share * total), 1)
+        kept = max(total - held_out, 1)
         return f"train[:{kept}]" if split == "train" else f"train[{kept}:]"
 
     def num_examples(self, split: str) -> int:
         """Number of images in a split, `train` or `validation`."""
-        instruction = self._split_instruction(split)
-        return self.builder.info.splits[instruction].num_examples
+        return self.builder.info.splits[self._instruction(split)].num_examples
 
     def examples(self, split: str) -> tf.data.Dataset:
         """The images of a split, encoded and always in the same order.
@@ -150,7 +127,7 @@ class ImageSource:
             own id).
         """
         dataset = self.builder.as_dataset(
-            split=self._split_instruction(split),
+            split=self._instruction(split),
             shuffle_files=False,
             decoders={"image": tfds.decode.SkipDecoding()},
             # Reading a part would discard a cache of the whole.
@@ -158,16 +135,12 @@ class ImageSource:
         )
         has_classes = bool(self.class_names)
         features = self.builder.info.features
-        own_ids = (name for name in _ID_FEATURES if name in features)
-        id_feature = next(own_ids, "tfds_id")
+        own_id = next((n for n in _ID_FEATURES if n in features), "tfds_id")
 
         def select(example):
-            label = example["label"] if has_classes else 0
-            return {
-                "image": example["image"],
-                "label": tf.cast(label, tf.int32),
-                "id": example[id_feature],
-            }
+            image, image_id = example["image"], example[own_id]
+            label = tf.cast(example["label"] if has_classes else 0, tf.int32)
+            return {"image": image, "label": label, "id": image_id}
 
         return dataset.map(select, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -197,8 +170,8 @@ def open_source(
         UserError: If the data set or folder does not exist.
     """
     if dataset.startswith(FOLDER_PREFIX):
-        folder = dataset.removeprefix(FOLDER_PREFIX)
-        config = FolderConfig(folder, image_size, channels, validation_share)
+        path = dataset.removeprefix(FOLDER_PREFIX)
+        config = FolderConfig(path, image_size, channels, validation_share)
         builder = Folder(config=config, data_dir=data_dir)
     elif dataset in _OWN_BUILDERS:
         builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
@@ -211,15 +184,15 @@ def _tfds_builder(dataset, data_dir):
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        known = {*_OWN_BUILDERS, *tfds.list_builders()}
-        close = difflib.get_close_matches(dataset, sorted(known), 3)
+        close = difflib.get_close_matches(dataset, tfds.list_builders(), 3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise UserError(
             f"--dataset={dataset} is neither a TFDS data set nor "
             f"folder:PATH.{hint}"
         ) from error
     except Exception as error:  # TFDS raises exceptions of any type.
-        raise UserError(f"--dataset={dataset}: {one_line(error)}") from error
+        message = errors.one_line(error)
+        raise UserError(f"--dataset={dataset}: {message}") from error
     if not isinstance(_features(builder).get("image"), tfds.features.Image):
         raise UserError(f"--dataset={dataset} has no images named image.")
     return builder

@@ -1,1 +1,1 @@
-"""Measures, one a file."""
+"""Metrics, in NumPy."""

@@ -1,12 +1,17 @@
 """A run's SavedModels, loaded for use from NumPy. Needs no Keras."""
 
+import json
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
+from vqvae2_tf import flags
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.export.compiled_sampler import compile_sampler
+from vqvae2_tf.level import Level
 
 
 def find(name: str, run_dir: str | None, saved_model: str | None) -> str:
@@ -15,18 +20,16 @@ def find(name: str, run_dir: str | None, saved_model: str | None) -> str:
     Args:
         name: `autoencoder` or `generator`.
         run_dir: Folder of a run (`--run_dir`), or None.
-        saved_model: The SavedModel itself (`--saved_model`), if not.
+        saved_model: The SavedModel itself (`--saved_model`), or None.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or not exactly one of both is given.
     """
-    path = saved_model
-    flag = f"--saved_model={saved_model}"
-    if run_dir:
-        path = os.path.join(run_dir, "saved_models", name)
-        flag = f"--run_dir={run_dir}"
-    path = os.path.expanduser(path)
+    if (run_dir is None) == (saved_model is None):
+        raise UserError("expected either --run_dir or --saved_model.")
+    path = saved_model or os.path.join(run_dir, "saved_models", name)
     if not tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
+        flag = f"--run_dir={run_dir}" if run_dir else f"--saved_model={path}"
         raise UserError(
             f"{flag}: there is no SavedModel in {path}; a run writes it at "
             "its end."
@@ -38,8 +41,8 @@ class _Loaded:
     """What both SavedModels have.
 
     Attributes:
-        map_sizes: `{"<level>": (h, w)}`, coarsest first.
-        fingerprint: 16 hex digits that tell one set of weights from another.
+        levels: `Level`s by their names, coarsest first.
+        fingerprint: 16 hex digits that identify a set of weights.
     """
 
     _ENDPOINTS = ()
@@ -48,24 +51,23 @@ class _Loaded:
         try:
             self._model = tf.saved_model.load(path)
             fingerprint = tf.saved_model.experimental.read_fingerprint(path)
-        except Exception as error:  # Of any kind, as the damage is.
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path} cannot be loaded: {reason}") from error
+        except Exception as error:  # Damage raises any of many types.
+            raise UserError(
+                f"{path} cannot be loaded: {one_line(error)}"
+            ) from error
         missing = [n for n in self._ENDPOINTS if not hasattr(self._model, n)]
         if missing:
             raise UserError(
                 f"{path} has no {' and no '.join(missing)}: it is another "
-                "model, or of an earlier version. To export a run anew, remove "
-                "its saved_models and start its training again."
+                "model, or of an earlier version (`vqvae2 export` writes a "
+                "run's models)."
             )
-        self.map_sizes = {
-            spec.name: tuple(spec.shape[1:])
-            for spec in _arguments(self._model.decode)
-        }
+        levels = json.loads(self._model.levels().numpy())
+        self.levels = {level["name"]: Level.of(level) for level in levels}
         self.fingerprint = f"{fingerprint.checkpoint_hash:016x}"
 
-    def decode(self, codes: dict[str, np.ndarray]) -> np.ndarray:
-        """Pictures of codes.
+    def decode(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Images of codes.
 
         Args:
             codes: `{"<level>": [B, h, w] int32}`, -1 where not known.
@@ -73,7 +75,10 @@ class _Loaded:
         Returns:
             `[B, H, W, C]` float32 in [-1, 1].
         """
-        maps = [tf.constant(codes[name], tf.int32) for name in self.map_sizes]
+        maps = [
+            tf.constant(codes[name], level.dtype)
+            for name, level in self.levels.items()
+        ]
         return self._model.decode(*maps).numpy()
 
 
@@ -81,29 +86,32 @@ class Autoencoder(_Loaded):
     """The SavedModel of `export_autoencoder`.
 
     Args:
-        path: Of the SavedModel.
+        path: Path of the SavedModel.
 
     Attributes:
         image_size: `(height, width)`.
-        channels: Of the pictures.
-        codebooks: `{"<level>": [K, D] float32}`, coarsest first.
+        channels: Channels of the images.
+        codebooks: `{"<level>": [K, D] float32}`, coarsest first; empty
+            without codebooks.
 
     Raises:
         UserError: If it is another SavedModel, or damaged.
     """
 
-    _ENDPOINTS = ("encode", "decode", "codebooks")
+    _ENDPOINTS = ("encode", "decode", "levels")
 
     def __init__(self, path):
         super().__init__(path)
-        (images,) = _arguments(self._model.encode)
+        encode = self._model.encode.concrete_functions[0]
+        (images,) = encode.structured_input_signature[0]
         *self.image_size, self.channels = images.shape[1:]
-        found = self._model.codebooks()
-        self.codebooks = {name: found[name].numpy() for name in self.map_sizes}
-        self.num_codes = len(self.codebooks["top"])
+        found = getattr(self._model, "codebooks", dict)()
+        self.codebooks = {
+            name: found[name].numpy() for name in self.levels if name in found
+        }
 
     def encode(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Codes of pictures.
+        """Codes of images.
 
         Args:
             images: `[B, H, W, C]` float32 in [-1, 1].
@@ -112,70 +120,63 @@ class Autoencoder(_Loaded):
             `{"<level>": [B, h, w] int32}`, coarsest first.
         """
         codes = self._model.encode(tf.constant(images))
-        return {name: codes[name].numpy() for name in self.map_sizes}
+        return {name: codes[name].numpy() for name in self.levels}
 
 
 class Generator(_Loaded):
     """The SavedModel of `export_generator`.
 
     Args:
-        path: Of the SavedModel.
+        path: Path of the SavedModel.
 
     Attributes:
         class_names: Names of the classes; empty without classes.
+        sampling_flags: `Flag`s of the sampling options.
 
     Raises:
         UserError: If it is another SavedModel, or damaged.
     """
 
-    _ENDPOINTS = ("sample_codes", "decode", "class_names")
+    _ENDPOINTS = ("sample_codes", "decode", "levels", "options", "class_names")
 
     def __init__(self, path):
         super().__init__(path)
         names = self._model.class_names().numpy()
         self.class_names = [name.decode() for name in names]
-        sample_codes = self._model.sample_codes
+        self.sampling_flags = [
+            flags.Flag(**option, per_level=True, role=flags.SAMPLES)
+            for option in json.loads(self._model.options().numpy())
+        ]
 
-        def draw(batch, temperatures, seed, top_ks, top_ps):
-            labels, images = batch
-            return sample_codes(
-                labels, temperatures, seed, images, top_ks, top_ps
-            )
+        def draw(batch, seed, options):
+            labels, sample_ids = batch
+            return self._model.sample_codes(labels, seed, sample_ids, options)
 
         self._draw = compile_sampler(draw)
 
     def sample_codes(
         self,
         labels: np.ndarray,
-        temperatures: list[float],
         seed: int,
-        images: np.ndarray,
-        top_ks: list[int],
-        top_ps: list[float],
+        sample_ids: np.ndarray,
+        options: Mapping[str, list[float]],
     ) -> dict[str, np.ndarray]:
         """Draws codes. The first batch of a size is compiled before.
 
         Args:
-            labels: `[B]`, a class for each picture.
-            temperatures: One, or one a level, coarsest first.
-            seed: With an image's number it fixes the image.
-            images: `[B]`, the images' numbers.
-            top_ks: As temperatures; see `sampling.sample`.
-            top_ps: As temperatures; see `sampling.sample`.
+            labels: `[B]`, a class for each sample.
+            seed: With a sample's number it fixes the sample.
+            sample_ids: `[B]`, the samples' numbers.
+            options: Every sampling option by name: one number, or one a
+                level, coarsest first.
 
         Returns:
             `{"<level>": [B, h, w] int32}`, coarsest first.
         """
-        codes = self._draw(
-            (tf.constant(labels, tf.int32), tf.constant(images, tf.int32)),
-            tf.constant(temperatures, tf.float32),
-            tf.constant(seed, tf.int32),
-            tf.constant(top_ks, tf.int32),
-            tf.constant(top_ps, tf.float32),
-        )
-        return {name: codes[name].numpy() for name in self.map_sizes}
-
-
-def _arguments(function):
-    """Specifications of the arguments of an endpoint."""
-    return function.concrete_functions[0].structured_input_signature[0]
+        tensors = {
+            flag.name: tf.constant(options[flag.name], flag.dtype)
+            for flag in self.sampling_flags
+        }
+        batch = tf.constant(labels, tf.int32), tf.constant(sample_ids, tf.int32)
+        codes = self._draw(batch, tf.constant(seed, tf.int32), tensors)
+        return {name: codes[name].numpy() for name in self.levels}

@@ -1,204 +1,180 @@
-"""SavedModels that need neither Keras nor this package to be loaded.
+"""SavedModels that load without Keras and without this package."""
 
-They are written beside their final place and renamed, so that a folder that
-exists is whole.
-"""
-
-import os
+import json
 from collections.abc import Sequence
 
 import tensorflow as tf
 from keras import ops
 
-from vqvae2_tf.autoencoders import VQVAE2
-from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.autoencoders.base import Autoencoder
+from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.priors.base import Prior
 from vqvae2_tf.sampling import sample_levels
 
 
 def export_autoencoder(
-    model: VQVAE2, image_size: tuple[int, int], path: str
+    model: Autoencoder, image_size: tuple[int, int], path: str
 ) -> None:
-    """Writes a SavedModel: `encode`, `decode`, `reconstruct`, `codebooks`.
+    """Writes a SavedModel: `encode`, `decode`, `reconstruct`, ...
 
     `encode` and `reconstruct` take `images` `[B, H, W, C]` float32 in [-1, 1];
     `encode` gives the code maps as `{"<level>": [B, h, w] int32}`, and
     `decode` takes them in that order, coarsest first; a level of -1 is left
-    out (see `VQVAE2.decode`). `decode` and `reconstruct` give `[B, H, W, C]`
-    float32 in [-1, 1]. B is free. `codebooks` takes nothing and gives
-    `{"<level>": [K, D] float32}`.
+    out (see `Autoencoder.decode`). `decode` and `reconstruct` give `[B, H, W,
+    C]` float32 in [-1, 1]. B is free. `codebooks` takes nothing and gives
+    `{"<level>": [K, D] float32}`, and `levels` a JSON list of each `Level`'s
+    arguments.
 
     Args:
-        model: A `VQVAE2`, built.
+        model: `Autoencoder`, built.
         image_size: `(height, width)`.
-        path: Of the SavedModel's folder.
+        path: Path of the SavedModel's folder.
     """
-    images = tf.TensorSpec(
-        (None, *image_size, model.channels), tf.float32, "images"
-    )
-    decode = _decode_function(model, model.map_sizes(image_size))
+    levels = model.levels(image_size)
+    decode = _decode_function(model, levels)
 
     def encode(images):
-        return dict(zip(model.level_names, model.encode(images), strict=True))
+        return _by_name(levels, model.encode(images))
 
     def reconstruct(images):
         return decode(*model.encode(images))
 
-    def codebooks():
-        return {
-            name: quantizer.codebook
-            for name, quantizer in zip(
-                model.level_names, model.quantizers, strict=True
-            )
-        }
-
-    _write(
-        path,
-        [model],
-        {
-            "encode": tf.function(encode, [images]),
-            "decode": decode,
-            "reconstruct": tf.function(reconstruct, [images]),
-            "codebooks": tf.function(codebooks, []),
-        },
-    )
+    shape = (None, *image_size, model.channels)
+    images = tf.TensorSpec(shape, tf.float32, "images")
+    functions = {
+        "encode": tf.function(encode, [images]),
+        "decode": decode,
+        "reconstruct": tf.function(reconstruct, [images]),
+    }
+    if model.codebooks():
+        functions["codebooks"] = tf.function(model.codebooks, [])
+    _write(path, [model], levels, functions)
 
 
 def export_generator(
-    autoencoder: VQVAE2,
-    priors: list[PixelSNAIL],
+    autoencoder: Autoencoder,
+    priors: Sequence[Prior],
     path: str,
     class_names: Sequence[str] = (),
 ) -> None:
-    """Writes a SavedModel with `sample(labels, temperature, seed)`.
+    """Writes a SavedModel with `sample(labels, seed, options)`.
 
     `labels` is `[B]` int32 (its values are ignored by priors without
-    classes), `temperature` float32, positive: one for all levels or one a
-    level, coarsest first; `seed` an int32 scalar that fixes the result.
-    Gives pictures, `[B, H, W, C]` float32 in [-1, 1]. B is free. Labels and
-    temperatures out of range raise TensorFlow's InvalidArgumentError.
+    classes), `seed` an int32 scalar that fixes the result, and `options` a
+    dict of every sampling option: one number for all levels or one a level,
+    coarsest first. Gives images, `[B, H, W, C]` float32 in [-1, 1]. B is free.
+    Labels and options out of range raise TensorFlow's InvalidArgumentError.
 
-    For samples drawn in parts or truncated, `sample_codes(labels,
-    temperature, seed, images, top_k, top_p)` gives `{"<level>": [B, h, w]
-    int32}`: `images`, `[B]` int32, are numbers that with the seed fix each
-    image, 0 to B-1 in `sample`; `top_k` int32 and `top_p` float32 are, as the
-    temperature, one or one a level, K and 1 for all codes. Both draw in XLA,
-    which compiles at the first call for a B. `decode` is the autoencoder's.
-    `class_names` takes nothing and gives `[classes]` strings, none without
+    For samples drawn in parts, `sample_codes(labels, seed, sample_ids,
+    options)` gives `{"<level>": [B, h, w] int32}`: `sample_ids`, `[B]` int32,
+    are numbers that with the seed fix each sample, 0 to B-1 in `sample`. Both
+    draw in XLA, which compiles at the first call for a B. `decode` is the
+    autoencoder's. `options` takes nothing and gives a JSON list of each
+    option's `name`, `minimum`, `maximum`, `help`, and `default`, one a level;
+    `levels` as above; `class_names` gives `[classes]` strings, none without
     classes.
 
     Args:
-        autoencoder: A `VQVAE2`, built.
-        priors: One `PixelSNAIL` a level, coarsest first.
-        path: Of the SavedModel's folder.
+        autoencoder: `Autoencoder`, built.
+        priors: One `Prior` a level, coarsest first, built.
+        path: Path of the SavedModel's folder.
         class_names: One a class, if the priors have classes.
     """
-    names = autoencoder.level_names
+    levels = [prior.level for prior in priors]
     num_classes = max(prior.num_classes for prior in priors)
-    decode = _decode_function(autoencoder, [p.map_size for p in priors])
-
-    signature = [
-        tf.TensorSpec((None,), tf.int32, "labels"),
-        tf.TensorSpec(None, tf.float32, "temperature"),
-        tf.TensorSpec((), tf.int32, "seed"),
-    ]
-
-    def by_level(value):
-        return tf.unstack(tf.broadcast_to(value, (len(priors),)))
+    decode = _decode_function(autoencoder, levels)
+    table = {flag.name: flag for p in priors for flag in p.SAMPLING_FLAGS}
+    labels_spec = tf.TensorSpec((None,), tf.int32, "labels")
+    seed_spec = tf.TensorSpec((), tf.int32, "seed")
+    ids_spec = tf.TensorSpec((None,), tf.int32, "sample_ids")
+    specs = {
+        name: tf.TensorSpec(None, flag.dtype, name)
+        for name, flag in table.items()
+    }
 
     # Apart from the checks, which XLA would leave out.
     @tf.function(jit_compile=True)
-    def draw(labels, temperature, seed, images, top_k, top_p):
+    def draw(labels, seed, sample_ids, options):
+        spread = {
+            name: tf.unstack(tf.broadcast_to(value, (len(priors),)))
+            for name, value in options.items()
+        }
+        own = [
+            {flag.name: spread[flag.name][i] for flag in prior.SAMPLING_FLAGS}
+            for i, prior in enumerate(priors)
+        ]
         return sample_levels(
-            priors,
-            labels=labels,
-            temperatures=by_level(temperature),
-            seed=seed,
-            images=images,
-            top_ks=by_level(top_k),
-            top_ps=by_level(top_p),
+            priors, labels, own, seed=seed, sample_ids=sample_ids
         )
+
+    def check(name, value, low, high):
+        lowest = value.dtype.min if low is None else low
+        highest = value.dtype.max if high is None else high
+        allowed = tf.reduce_all((value >= lowest) & (value <= highest))
+        message = f"{name} must be in [{low}, {high}]"
+        return tf.debugging.Assert(allowed, [message, value])
 
     # A function that `sample` calls, so that the sampler is traced once.
-    @tf.function(
-        input_signature=[
-            *signature,
-            tf.TensorSpec((None,), tf.int32, "images"),
-            tf.TensorSpec(None, tf.int32, "top_k"),
-            tf.TensorSpec(None, tf.float32, "top_p"),
-        ]
-    )
-    def sample_codes(labels, temperature, seed, images, top_k, top_p):
+    @tf.function(input_signature=[labels_spec, seed_spec, ids_spec, specs])
+    def sample_codes(labels, seed, sample_ids, options):
         checks = [
-            tf.debugging.assert_positive(
-                temperature, "temperature must be above 0"
-            ),
-            tf.debugging.assert_positive(top_k, "top_k must be above 0"),
-            tf.debugging.assert_positive(top_p, "top_p must be above 0"),
+            check(name, options[name], flag.minimum, flag.maximum)
+            for name, flag in table.items()
         ]
         if num_classes:
-            in_range = tf.logical_and(labels >= 0, labels < num_classes)
-            checks.append(
-                tf.debugging.Assert(
-                    tf.reduce_all(in_range),
-                    [f"labels must be in [0, {num_classes})", labels],
-                )
-            )
-        # Before the embedding, which has words of its own.
+            checks.append(check("labels", labels, 0, num_classes - 1))
+        # Before the embedding, whose own error names no argument.
         with tf.control_dependencies(checks):
             labels = tf.identity(labels)
-        codes = draw(labels, temperature, seed, images, top_k, top_p)
-        return dict(zip(names, codes, strict=True))
+        return _by_name(levels, draw(labels, seed, sample_ids, options))
 
-    def sample(labels, temperature, seed):
-        images = tf.range(tf.shape(labels)[0])
-        codes = sample_codes(
-            labels, temperature, seed, images, tf.int32.max, 1.0
-        )
-        return decode(*(codes[name] for name in names))
+    def sample(labels, seed, options):
+        sample_ids = tf.range(tf.shape(labels)[0])
+        codes = sample_codes(labels, seed, sample_ids, options)
+        return decode(*(codes[level.name] for level in levels))
 
-    def give_class_names():
-        return tf.constant(list(class_names), tf.string)
-
-    _write(
-        path,
-        [autoencoder, *priors],
-        {
-            "sample": tf.function(sample, signature),
-            "sample_codes": sample_codes,
-            "decode": decode,
-            "class_names": tf.function(give_class_names, []),
-        },
-    )
+    fields = ("name", "minimum", "maximum", "help")
+    options = [{f: getattr(flag, f) for f in fields} for flag in table.values()]
+    own = [{f.name: f.default for f in p.SAMPLING_FLAGS} for p in priors]
+    for option, flag in zip(options, table.values(), strict=True):
+        # A level without the option ignores its value.
+        option["default"] = [x.get(flag.name, flag.default) for x in own]
+    functions = {
+        "sample": tf.function(sample, [labels_spec, seed_spec, specs]),
+        "sample_codes": sample_codes,
+        "decode": decode,
+        "options": _constant(json.dumps(options)),
+        "class_names": _constant(list(class_names)),
+    }
+    _write(path, [autoencoder, *priors], levels, functions)
 
 
-def _decode_function(model, map_sizes):
+def _by_name(levels, maps):
+    return dict(zip((level.name for level in levels), maps, strict=True))
+
+
+def _constant(value):
+    return tf.function(lambda: tf.constant(value, tf.string), [])
+
+
+def _decode_function(model, levels):
     def decode(*codes):
         return ops.clip(model.decode(list(codes)), -1.0, 1.0)
 
-    return tf.function(
-        decode,
-        [
-            tf.TensorSpec((None, *size), tf.int32, name)
-            for name, size in zip(model.level_names, map_sizes, strict=True)
-        ],
-    )
-
-
-def _write(path, models, functions):
-    # Plain variables and functions: what is saved knows nothing of Keras.
-    module = tf.Module()
-    module.weights = [
-        variable.value for model in models for variable in model.variables
+    specs = [
+        tf.TensorSpec((None, *level.shape), level.dtype, level.name)
+        for level in levels
     ]
+    return tf.function(decode, specs)
+
+
+def _write(path, models, levels, functions):
+    # Plain variables and functions: the SavedModel holds nothing of Keras.
+    module = tf.Module()
+    module.weights = [v.value for model in models for v in model.variables]
+    described = json.dumps([level.to_json() for level in levels])
+    functions = {**functions, "levels": _constant(described)}
     for name, function in functions.items():
         setattr(module, name, function)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".writing-{os.getpid()}-{name}")
-    try:
+    with replacing(path) as temporary:
         tf.saved_model.save(module, temporary, signatures=functions)
-        if tf.io.gfile.exists(path):
-            tf.io.gfile.rmtree(path)
-        tf.io.gfile.rename(temporary, path)
-    finally:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.rmtree(temporary)

@@ -26,15 +26,13 @@ def replacing(path: str) -> Iterator[str]:
     Raises:
         UserError: If `path` is a folder, or its folder is a file.
     """
-    folder, name = os.path.split(path)
+    folder = os.path.dirname(path) or "."
     # A short name, as a prefix could make a long one too long.
-    ending = os.path.splitext(name)[1]
-    temporary = os.path.join(
-        folder, f".writing-{os.getpid()}-{threading.get_ident()}{ending}"
-    )
+    name = f".writing-{os.getpid()}-{threading.get_ident()}"
+    temporary = os.path.join(folder, name + os.path.splitext(path)[1])
     try:
         with as_user_error(path):
-            tf.io.gfile.makedirs(folder or ".")
+            tf.io.gfile.makedirs(folder)
         yield temporary
         with as_user_error(path):
             if tf.io.gfile.isdir(temporary):
@@ -63,10 +61,7 @@ def read_bytes(path: str) -> bytes:
 
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a file whole or not at all."""
-    with (
-        replacing(path) as temporary,
-        tf.io.gfile.GFile(temporary, "wb") as file,
-    ):
+    with replacing(path) as new, tf.io.gfile.GFile(new, "wb") as file:
         file.write(data)
 
 
@@ -90,11 +85,10 @@ def read_json(path: str, advice: str) -> dict:
     Raises:
         UserError: If the file holds anything else.
     """
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            values = json.load(file)
-        except ValueError:  # UnicodeDecodeError is one.
-            values = None
+    try:
+        values = json.loads(read_bytes(path))
+    except ValueError:  # UnicodeDecodeError is one.
+        values = None
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged; {advice}.")
     return values
@@ -114,8 +108,7 @@ def check_writable(flag: str, folder: str) -> None:
     probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
     with as_user_error(f"--{flag}={folder}"):
         tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(probe, "w") as file:
-            file.write("")
+        write_bytes(probe, b"")
         tf.io.gfile.remove(probe)
         if is_new and os.path.isdir(folder):
             os.rmdir(folder)

@@ -13,9 +13,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files import atomic
+from vqvae2_tf.files import listing
 from vqvae2_tf.files import provenance
-from vqvae2_tf.files.atomic import check_writable
-from vqvae2_tf.files.listing import list_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,23 +68,22 @@ def convert_folder(
             to, its files were made with other settings or from another
             source, or, at the end, some files were skipped.
     """
-    source, target = (
-        os.path.expanduser(folder).rstrip("/") for folder in (source, target)
-    )
     if not tf.io.gfile.isdir(source):
         raise UserError(f"--input={source}: there is no such folder.")
+    # The same however it is written.
+    source = source.rstrip("/") if "://" in source else os.path.abspath(source)
     if conversion.ending in conversion.endings and _is_within(target, source):
         raise UserError(
             f"--output={target} must not be in --input={source}: the next "
             "run would read its files."
         )
-    paths = list_files(source, conversion.endings)
+    paths = listing.list_files(source, conversion.endings)
     if not paths:
         raise UserError(
             f"--input={source}: expected files in it or its subfolders that "
             f"end in {', '.join(sorted(conversion.endings))}; found none."
         )
-    check_writable("output", target)
+    atomic.check_writable("output", target)
     targets = _targets(paths, target, conversion.ending)
     if overwrite:
         # Before `claim`: if this is interrupted, no file of other settings
@@ -92,24 +91,17 @@ def convert_folder(
         for path in (*targets.values(), os.path.join(target, card)):
             if tf.io.gfile.exists(path):
                 tf.io.gfile.remove(path)
-    # However the same folder is written.
-    absolute = source if "://" in source else os.path.abspath(source)
-    provenance.claim(
-        target,
-        card,
-        {**settings, "input": absolute},
-        targets.values(),
-        "give another folder, or --overwrite",
-    )
+    settings = {**settings, "input": source}
+    advice = "give another folder, or --overwrite"
+    provenance.claim(target, card, settings, targets.values(), advice)
     remaining = [p for p in paths if not tf.io.gfile.exists(targets[p])]
-    skipped = _convert(conversion, source, targets, remaining, batch_size)
-    print(
-        f"{target}: {len(remaining) - skipped} files written, "
-        f"{len(paths) - len(remaining)} existed before"
-    )
-    if skipped:
+    written = _convert(conversion, source, targets, remaining, batch_size)
+    existing = len(paths) - len(remaining)
+    print(f"{target}: {written} files written, {existing} existed before")
+    if written < len(remaining):
         raise UserError(
-            f"{skipped} of {len(paths)} files were skipped, as reported above."
+            f"{len(remaining) - written} of {len(paths)} files were skipped, "
+            "as reported above."
         )
 
 
@@ -125,40 +117,31 @@ def _targets(paths, folder, ending):
 
 
 def _convert(conversion, source, targets, remaining, batch_size):
-    """Converts files. Returns how many were skipped."""
-    skipped = 0
-    batches = [
-        remaining[start : start + batch_size]
-        for start in range(0, len(remaining), batch_size)
-    ]
-    with (
-        concurrent.futures.ThreadPoolExecutor() as pool,
-        tqdm(total=len(remaining), unit="file") as progress,
-    ):
+    """Converts files. Returns how many were written."""
 
-        def start_reading(batch):
-            return [
-                pool.submit(conversion.read, os.path.join(source, path))
-                for path in batch
-            ]
+    def read(path):
+        try:
+            return targets[path], conversion.read(os.path.join(source, path))
+        except UserError as error:
+            tqdm.write(f"{path}: {error}", file=sys.stderr)
+            return None
 
+    starts = range(0, len(remaining), batch_size)
+    batches = [remaining[start : start + batch_size] for start in starts]
+    written = 0
+    progress = tqdm(total=len(remaining), unit="file")
+    with progress, concurrent.futures.ThreadPoolExecutor() as pool:
         # While one batch is converted, only the next one is read.
-        following = start_reading(remaining[:batch_size])
+        following = pool.map(read, remaining[:batch_size])
         for batch, next_batch in itertools.pairwise([*batches, []]):
-            reading, following = following, start_reading(next_batch)
-            paths, examples = [], []
-            for path, future in zip(batch, reading, strict=True):
-                try:
-                    examples.append(future.result())
-                    paths.append(targets[path])
-                except UserError as error:
-                    tqdm.write(f"{path}: {error}", file=sys.stderr)
-                    skipped += 1
+            reading, following = following, pool.map(read, next_batch)
+            examples = dict(filter(None, reading))
             if examples:
-                results = conversion.convert(examples)
-                list(pool.map(conversion.write, paths, results))
+                results = conversion.convert(list(examples.values()))
+                list(pool.map(conversion.write, examples, results))
+            written += len(examples)
             progress.update(len(batch))
-    return skipped
+    return written
 
 
 def _is_within(path, folder):

@@ -3,12 +3,11 @@
 import io
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
-from vqvae2_tf.files.atomic import write_bytes
+from vqvae2_tf.files import atomic
 
 _GAP = 2
 _FONT_SIZE = 14
@@ -39,9 +38,8 @@ def save_image(path: str, image: np.ndarray) -> None:
 
 def load_image(path: str) -> np.ndarray:
     """What `save_image` wrote, as `[H, W, C]` float32 in [-1, 1]."""
-    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as image:
-        pixels = np.asarray(image, "float32") / 127.5 - 1.0
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    with Image.open(io.BytesIO(atomic.read_bytes(path))) as image:
+        return np.atleast_3d(np.asarray(image, "float32") / 127.5 - 1.0)
 
 
 def save_grid(
@@ -57,14 +55,10 @@ def save_grid(
     height, width = (size + _GAP for size in rows[0].shape[1:3])
     columns = max(len(row) for row in rows)
     font = ImageFont.load_default(_FONT_SIZE)
-    margin = 0
+    left, bottom = _GAP, _GAP + len(rows) * height
     if titles:
-        margin = round(max(font.getlength(title) for title in titles)) + 8
-    canvas = Image.new(
-        "RGB",
-        (margin + columns * width + _GAP, len(rows) * height + _GAP),
-        "white",
-    )
+        left += round(max(font.getlength(title) for title in titles)) + 8
+    canvas = Image.new("RGB", (left + columns * width, bottom), "white")
     draw = ImageDraw.Draw(canvas)
     for i, row in enumerate(rows):
         top = _GAP + i * height
@@ -72,7 +66,7 @@ def save_grid(
             middle = (4, top + (height - _GAP) / 2)
             draw.text(middle, titles[i], "black", font, anchor="lm")
         for j, pixels in enumerate(to_uint8(row)):
-            canvas.paste(_as_pillow(pixels), (margin + _GAP + j * width, top))
+            canvas.paste(_as_pillow(pixels), (left + j * width, top))
     _save(path, canvas)
 
 
@@ -83,4 +77,4 @@ def _as_pillow(pixels):
 def _save(path, image):
     data = io.BytesIO()
     image.save(data, format="PNG")
-    write_bytes(path, data.getvalue())
+    atomic.write_bytes(path, data.getvalue())

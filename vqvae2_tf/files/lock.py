@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import as_user_error
+from vqvae2_tf.files import atomic
 
 try:
     import fcntl
@@ -28,7 +28,7 @@ def lock(folder: str) -> Iterator[None]:
     Raises:
         UserError: If another process has locked it.
     """
-    with as_user_error(folder):
+    with atomic.as_user_error(folder):
         tf.io.gfile.makedirs(folder)
     if fcntl is None or not os.path.isdir(folder):
         yield

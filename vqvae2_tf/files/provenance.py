@@ -9,8 +9,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import read_json
-from vqvae2_tf.files.atomic import write_json
+from vqvae2_tf.files import atomic
 
 
 def claim(
@@ -35,15 +34,14 @@ def claim(
     """
     path = os.path.join(folder, card)
     if not tf.io.gfile.exists(path):
-        for target in targets:
-            if tf.io.gfile.exists(target):
-                raise UserError(
-                    f"{target} exists, but no {card} in {folder} records how "
-                    f"it was made; {advice}."
-                )
-        write_json(path, settings)
+        for target in filter(tf.io.gfile.exists, targets):
+            raise UserError(
+                f"{target} exists, but no {card} in {folder} records how it "
+                f"was made; {advice}."
+            )
+        atomic.write_json(path, settings)
         return
-    earlier = read_json(path, advice)
+    earlier = atomic.read_json(path, advice)
     differing = [
         f"{name} ({earlier.get(name)} then, {settings.get(name)} now)"
         for name in sorted({*earlier, *settings})

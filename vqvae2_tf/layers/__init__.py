@@ -1,4 +1,4 @@
-"""Layers, one a file, in `keras.ops` alone."""
+"""Layers, one a file, written with `keras.ops` only."""
 
 from vqvae2_tf.layers.causal_attention import CausalAttention
 from vqvae2_tf.layers.causal_conv import CausalConv2D
@@ -10,16 +10,3 @@ from vqvae2_tf.layers.gated_residual import GatedResidual
 from vqvae2_tf.layers.residual_stack import ResidualStack
 from vqvae2_tf.layers.upsampler import Upsampler
 from vqvae2_tf.layers.vector_quantizer import VectorQuantizer
-
-__all__ = [
-    "BottleneckBlock",
-    "CausalAttention",
-    "CausalConv2D",
-    "ConditioningStack",
-    "Decoder",
-    "Encoder",
-    "GatedResidual",
-    "ResidualStack",
-    "Upsampler",
-    "VectorQuantizer",
-]

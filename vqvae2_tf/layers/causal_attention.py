@@ -11,50 +11,50 @@ from vqvae2_tf.layers.recomputation import zero_after
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class CausalAttention(keras.layers.Layer):
-    """Each position attends to itself and to all earlier ones.
+    """Each position attends to itself and to all earlier positions.
 
     Multi-head attention of the prior (VQ-VAE-2, section 3.2 and supplement
-    A.2). The mask is inclusive: the features at a position have seen only
-    earlier codes. Queries go in blocks, each against the keys up to its own
-    end; the gradient computes each block's weights again, so that the logits
-    of the whole map are never held. Softmax is float32.
+    A.2). The mask includes the position itself, because the features at a
+    position depend only on earlier codes. Queries are processed in blocks,
+    each against the keys up to the block's end. The gradient recomputes each
+    block's weights, so that the logits of the whole map are never in memory.
+    Softmax is float32.
 
-    Incrementally, keys and values are kept: a row's own apart from those of
-    the rows above, which change once a row (`initial_state`, `next_row`,
-    `step`).
+    Incremental calls (`initial_state`, `next_row`, `step`) cache keys and
+    values. Those of the current row are separate from those of the rows above,
+    which change once a row.
 
     Args:
         units: Width of queries, keys, values and output, over all heads.
-        num_heads: Number of heads; divides `units`.
+        heads: Number of heads; divides `units`.
         dropout: Rate of the dropout on the logits.
         query_block: Positions whose logits are computed at once. (128 at 64x64
-            with 8 heads: 16 MiB a sample, where all are 512 MiB.)
+            with 8 heads take 16 MiB a sample; all take 512 MiB.)
 
     Call arguments:
         queries: `[B, H, W, Q]` float.
-        memory: `[B, H, W, M]` float, what keys and values are made of.
+        memory: `[B, H, W, M]` float, the input of keys and values.
         training: Whether dropout is active.
 
     Returns:
         `[B, H, W, units]` float.
 
     Raises:
-        ValueError: If `num_heads` does not divide `units`.
+        ValueError: If `heads` does not divide `units`.
     """
 
-    def __init__(
-        self, units, num_heads, dropout=0.0, query_block=128, **kwargs
-    ):
+    def __init__(self, units, heads, dropout=0.0, query_block=128, **kwargs):
         super().__init__(**kwargs)
-        if units % num_heads:
+        if units % heads:
             raise ValueError(
-                "`num_heads` must divide `units`. "
-                f"Received: num_heads={num_heads}, units={units}"
+                "`heads` must divide `units`. "
+                f"Received: heads={heads}, units={units}"
             )
         self.units = units
-        self.num_heads = num_heads
+        self.heads = heads
+        self.head_units = units // heads
         self.query_block = query_block
-        policy = self.dtype_policy
+        policy = self.dtype_policy.name
         self.query_projection = keras.layers.Dense(units, dtype=policy)
         self.key_projection = keras.layers.Dense(units, dtype=policy)
         self.value_projection = keras.layers.Dense(units, dtype=policy)
@@ -64,18 +64,16 @@ class CausalAttention(keras.layers.Layer):
         self.query_projection.build(queries_shape)
         self.key_projection.build(memory_shape)
         self.value_projection.build(memory_shape)
-        self.dropout.build((None, self.num_heads, None, None))
         self.map_size = tuple(queries_shape[1:3])
-        self.num_positions = queries_shape[1] * queries_shape[2]
+        self.positions = queries_shape[1] * queries_shape[2]
 
     def call(self, queries, memory, training=False):
-        size = self.units // self.num_heads
+        shape = (-1, self.positions, self.heads, self.head_units)
 
         def split_heads(x):
-            x = ops.reshape(x, (-1, self.num_positions, self.num_heads, size))
-            return ops.transpose(x, (0, 2, 1, 3))
+            return ops.transpose(ops.reshape(x, shape), (0, 2, 1, 3))
 
-        q = split_heads(self.query_projection(queries)) * size**-0.5
+        q = split_heads(self.query_projection(queries)) * self.head_units**-0.5
         k = split_heads(self.key_projection(memory))
         v = split_heads(self.value_projection(memory))
         attend = self._attention(self.dropout.rate if training else 0.0)
@@ -83,14 +81,14 @@ class CausalAttention(keras.layers.Layer):
         return ops.reshape(y, (*ops.shape(queries)[:3], self.units))
 
     def _attention(self, rate):
-        """Function of scaled queries, keys and values, `[B, heads, P, D]`.
+        """A function of scaled queries, keys and values, `[B, heads, P, D]`.
 
-        Each block of queries waits for the one before it, forward and
-        backward; else TensorFlow computes all at once.
+        Each block of queries waits for the previous block, in the forward and
+        in the backward pass. Otherwise TensorFlow computes all blocks at once.
         """
         blocks = [
-            (start, min(start + self.query_block, self.num_positions))
-            for start in range(0, self.num_positions, self.query_block)
+            (start, min(start + self.query_block, self.positions))
+            for start in range(0, self.positions, self.query_block)
         ]
         seeds = [
             DrawnSeed(self.dropout.seed_generator) if rate else None
@@ -98,7 +96,7 @@ class CausalAttention(keras.layers.Layer):
         ]
 
         def sliced(x, start, stop, before):
-            """`x[:, :, start:stop]`, not before `before` is known."""
+            """`x[:, :, start:stop]`, computed after `before`."""
             batch, heads, count, size = ops.shape(x)
             start_then = ops.minimum(
                 start + zero_after(before, "int32"), count - (stop - start)
@@ -112,53 +110,49 @@ class CausalAttention(keras.layers.Layer):
                 return logits
             return keras.random.dropout(logits, rate, seed=seed.after(before))
 
-        def weights_of(queries, keys, start, stop, seed, before):
-            """`[B, heads, stop - start, stop]` float32."""
+        def inputs_and_weights(q, k, v, start, stop, seed, before):
+            """A block's, the weights `[B, heads, stop - start, stop]` float32.
+
+            With its queries, and the keys and values that they attend to.
+            """
+            queries = sliced(q, start, stop, before)
+            keys = sliced(k, 0, stop, before)
+            values = sliced(v, 0, stop, before)
             logits = ops.einsum("bhqd,bhkd->bhqk", queries, keys)
             logits = drop(ops.cast(logits, "float32"), seed, before)
-            is_later = (
-                ops.arange(stop)[None, :] > ops.arange(start, stop)[:, None]
-            )
-            return ops.softmax(ops.where(is_later, -1e30, logits))
+            is_later = ops.arange(stop) > ops.arange(start, stop)[:, None]
+            weights = ops.softmax(ops.where(is_later, -1e30, logits))
+            return queries, keys, values, weights
 
         @ops.custom_gradient
         def attend(q, k, v):
             attended = []
             for (start, stop), seed in zip(blocks, seeds, strict=True):
                 before = attended[-1] if attended else q
-                queries = sliced(q, start, stop, before)
-                keys = sliced(k, 0, stop, before)
-                values = sliced(v, 0, stop, before)
-                weights = weights_of(queries, keys, start, stop, seed, before)
-                attended.append(
-                    ops.einsum(
-                        "bhqk,bhkd->bhqd",
-                        ops.cast(weights, values.dtype),
-                        values,
-                    )
+                *_, values, weights = inputs_and_weights(
+                    q, k, v, start, stop, seed, before
                 )
+                weights = ops.cast(weights, values.dtype)
+                attended.append(ops.einsum("bhqk,bhkd->bhqd", weights, values))
 
             def gradient(d_attended):
                 dq, dk, dv = [], [], []
-                # What later queries give the keys and values up to here.
+                # Gradients of the keys and values from later queries.
                 dk_rest = dv_rest = 0.0
                 for (start, stop), seed in zip(
                     blocks[::-1], seeds[::-1], strict=True
                 ):
                     before = dq[-1] if dq else d_attended
                     upstream = sliced(d_attended, start, stop, before)
-                    queries = sliced(q, start, stop, before)
-                    keys = sliced(k, 0, stop, before)
-                    values = sliced(v, 0, stop, before)
-                    weights = weights_of(
-                        queries, keys, start, stop, seed, before
+                    queries, keys, values, weights = inputs_and_weights(
+                        q, k, v, start, stop, seed, before
                     )
                     d_weights = ops.einsum("bhqd,bhkd->bhqk", upstream, values)
                     d_weights = weights * ops.cast(d_weights, "float32")
                     d_logits = d_weights - weights * ops.sum(
                         d_weights, axis=-1, keepdims=True
                     )
-                    # Dropout is linear: its gradient is the same dropout's.
+                    # Dropout is linear: its gradient is the same dropout.
                     d_logits = drop(d_logits, seed, before)
                     d_logits = ops.cast(d_logits, q.dtype)
                     weights = ops.cast(weights, v.dtype)
@@ -167,7 +161,7 @@ class CausalAttention(keras.layers.Layer):
                     dv_part = ops.einsum("bhqk,bhqd->bhkd", weights, upstream)
                     dk_rest = dk_rest + ops.cast(dk_part, "float32")
                     dv_rest = dv_rest + ops.cast(dv_part, "float32")
-                    # No earlier query sees the block's own.
+                    # No earlier query attends to this block's keys.
                     dk.append(dk_rest[:, :, start:])
                     dv.append(dv_rest[:, :, start:])
                     dk_rest = dk_rest[:, :, :start]
@@ -182,34 +176,29 @@ class CausalAttention(keras.layers.Layer):
         return attend
 
     def initial_state(self, batch_size, key_block=256):
-        """State above the first row.
+        """State before the first row.
 
         Args:
             batch_size: B.
-            key_block: Positions above the row whose keys and values are kept
-                together, rounded down to whole rows but at least one. Blocks
-                that hold none yet are not attended to.
+            key_block: Number of positions in each block of cached keys and
+                values of the rows above, rounded down to whole rows but at
+                least one row. `step` skips empty blocks.
 
         Returns:
             dict: `blocks`, list of dicts of `keys` `[B, heads, D, P]` and
             `values` `[B, heads, P, D]`, of P positions each, filled down to
-            the row above; `row`, one such dict, of this row, filled as far as
-            it is known.
+            the row above; `row`, one such dict of the current row, filled up
+            to the current position.
         """
         height, width = self.map_size
-        head_units = self.units // self.num_heads
 
         def zeros(rows):
-            count = rows * width
-            keys = (batch_size, self.num_heads, head_units, count)
-            values = (batch_size, self.num_heads, count, head_units)
-            return {
-                "keys": ops.zeros(keys, self.compute_dtype),
-                "values": ops.zeros(values, self.compute_dtype),
-            }
+            shape = (batch_size, self.heads, self.head_units, rows * width)
+            keys = ops.zeros(shape, self.compute_dtype)
+            return {"keys": keys, "values": ops.swapaxes(keys, 2, 3)}
 
         rows = max(key_block // width, 1)
-        # The last row is above no other.
+        # No later row attends to the last row.
         starts = range(0, height - 1, rows)
         return {
             "blocks": [zeros(min(rows, height - 1 - i)) for i in starts],
@@ -217,33 +206,33 @@ class CausalAttention(keras.layers.Layer):
         }
 
     def next_row(self, state, row):
-        """State at the start of a row, the first one included.
+        """State at the start of a row, including the first row.
 
         Args:
             state: State at the end of the row above.
-            row: int32 scalar, number of the row that starts.
+            row: int32 scalar, index of the row.
         """
-        blocks = []
-        above = row - 1
-        for block in state["blocks"]:
-            rows = block["keys"].shape[-1] // self.map_size[1]
-            blocks.append(
-                ops.cond(
-                    ops.logical_and(above >= 0, above < rows),
-                    lambda block=block, above=above: self._write(
-                        block, state["row"], above * self.map_size[1]
-                    ),
-                    lambda block=block: block,
-                )
+
+        def with_row_above(block, start):
+            count = block["keys"].shape[-1]
+            return ops.cond(
+                ops.logical_and(start >= 0, start < count),
+                lambda: self._write(block, state["row"], start),
+                lambda: block,
             )
-            above = above - rows
+
+        blocks = []
+        start = (row - 1) * self.map_size[1]
+        for block in state["blocks"]:
+            blocks.append(with_row_above(block, start))
+            start = start - block["keys"].shape[-1]
         return {**state, "blocks": blocks}
 
     def step(self, state, queries, memory, row, column):
         """Output at a position.
 
         Args:
-            state: State with the positions before this one.
+            state: State with all earlier positions.
             queries: `[B, Q]` at the position.
             memory: `[B, M]` at the position.
             row: int32 scalar.
@@ -252,61 +241,53 @@ class CausalAttention(keras.layers.Layer):
         Returns:
             Tuple of the output `[B, units]` and the state.
         """
-        head_units = self.units // self.num_heads
+        size = self.head_units
 
         def split(x, *shape):
-            return ops.reshape(x, (-1, self.num_heads, *shape))
+            return ops.reshape(x, (-1, self.heads, *shape))
 
-        q = split(self.query_projection(queries), head_units)
-        q = q * head_units**-0.5
+        def attend(block, filled):
+            return ops.cond(
+                filled > 0,
+                lambda: self._attend(q, block, filled),
+                lambda: self._attend_to_nothing(q),
+            )
+
+        q = split(self.query_projection(queries), size) * size**-0.5
         here = {
-            "keys": split(self.key_projection(memory), head_units, 1),
-            "values": split(self.value_projection(memory), 1, head_units),
+            "keys": split(self.key_projection(memory), size, 1),
+            "values": split(self.value_projection(memory), 1, size),
         }
         row_block = self._write(state["row"], here, column)
         parts = [self._attend(q, row_block, column + 1)]
         filled = row * self.map_size[1]
         for block in state["blocks"]:
-            parts.append(
-                ops.cond(
-                    filled > 0,
-                    lambda block=block, filled=filled: self._attend(
-                        q, block, filled
-                    ),
-                    lambda: self._attend_to_nothing(q),
-                )
-            )
+            parts.append(attend(block, filled))
             filled = filled - block["keys"].shape[-1]
-        # The softmax over all parts, of each part's own.
-        largest = functools.reduce(ops.maximum, [part[0] for part in parts])
-        shares = [ops.exp(part[0] - largest) for part in parts]
-        total = sum(
-            share * part[1] for share, part in zip(shares, parts, strict=True)
-        )
-        y = sum(
-            share * part[2] for share, part in zip(shares, parts, strict=True)
-        )
+        # Combine the softmaxes of the parts into one over all of them.
+        maxima, totals, values = zip(*parts, strict=True)
+        largest = functools.reduce(ops.maximum, maxima)
+        shares = [ops.exp(part - largest) for part in maxima]
+        total, y = (sum(map(ops.multiply, shares, x)) for x in (totals, values))
         y = ops.cast(y / total, q.dtype)
         return ops.reshape(y, (-1, self.units)), {**state, "row": row_block}
 
     def _write(self, block, new, position):
-        """A block with new keys and values from a position on."""
+        """A block with new keys and values, starting at a position."""
+        starts = {"keys": (0, 0, 0, position), "values": (0, 0, position, 0)}
         return {
-            "keys": ops.slice_update(
-                block["keys"], (0, 0, 0, position), new["keys"]
-            ),
-            "values": ops.slice_update(
-                block["values"], (0, 0, position, 0), new["values"]
-            ),
+            name: ops.slice_update(block[name], start, new[name])
+            for name, start in starts.items()
         }
 
     def _attend(self, q, block, count):
-        """Attention of `[B, heads, D]` to the first positions of a block.
+        """Attention of `[B, heads, D]` to the first `count` positions.
 
         Returns:
-            Tuple, float32: the largest logit and, relative to its
-            exponential, the sum of the exponentials, both `[B, heads, 1]`,
-            and that of the values times them, `[B, heads, D]`.
+            Tuple, float32: the largest logit `[B, heads, 1]`; the sum of the
+            exponentials of the logits `[B, heads, 1]` and the values weighted
+            by these exponentials `[B, heads, D]`, both divided by the
+            exponential of the largest logit.
         """
         keys, values = block["keys"], block["values"]
         logits = ops.cast(ops.einsum("bhd,bhdp->bhp", q, keys), "float32")
@@ -321,15 +302,3 @@ class CausalAttention(keras.layers.Layer):
     def _attend_to_nothing(self, q):
         zeros = ops.zeros_like(q, dtype="float32")
         return zeros[..., :1] - 1e30, zeros[..., :1], zeros
-
-    def compute_output_shape(self, queries_shape, memory_shape):
-        return (*queries_shape[:-1], self.units)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "num_heads": self.num_heads,
-            "dropout": self.dropout.rate,
-            "query_block": self.query_block,
-        }

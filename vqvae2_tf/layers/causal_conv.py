@@ -11,21 +11,21 @@ from vqvae2_tf.layers.row_buffer import write_column
 class CausalConv2D(keras.layers.Layer):
     """The masked convolution of PixelCNN without masked weights.
 
-    In raster order, the output at a position sees the (k - 1) / 2 rows above
-    it at full width k, the (k - 1) / 2 positions to its left, and, unless
-    `strict`, the position itself: 13 live taps at k = 5, which are all that is
-    stored and multiplied (VQ-VAE-2, supplement A.2; PixelCNN's mask B, or mask
-    A when `strict`). k = 1 is a plain 1x1 convolution.
+    In raster order, the output at a position depends on the (k - 1) / 2 rows
+    above it at full width k, the (k - 1) / 2 positions to its left, and,
+    unless `strict`, the position itself (VQ-VAE-2, supplement A.2; PixelCNN's
+    mask B, or mask A if `strict`). Only these taps are stored and multiplied:
+    13 at k = 5. k = 1 is a plain 1x1 convolution.
 
-    Incrementally, the rows above are convolved once for a whole row, and each
-    position costs the taps of its own row (`initial_state`, `next_row`,
-    `step`). Only (k - 1) / 2 rows are kept, whatever the map's height.
+    Incremental calls (`initial_state`, `next_row`, `step`) convolve the rows
+    above once for a whole row, so that each position costs only the taps of
+    its own row. The state holds (k - 1) / 2 rows, whatever the map's height.
 
     Args:
         filters: Width of the output.
         kernel_size: k, odd.
-        strict: Leaves out the position itself. For the first layer of a
-            network.
+        strict: Whether to exclude the position itself, as the first layer of
+            a network must.
 
     Call arguments:
         x: `[B, H, W, C]` float.
@@ -50,32 +50,24 @@ class CausalConv2D(keras.layers.Layer):
         self.radius = (kernel_size - 1) // 2
 
     def build(self, x_shape):
-        channels = x_shape[-1]
-        row_taps = self.radius + (not self.strict)
-        taps = self.radius * self.kernel_size + row_taps
+        r, k = self.radius, self.kernel_size
+        row_taps = r + (not self.strict)
 
         def kernel(name, height, width):
-            # Glorot's variance, as if both kernels were one.
-            share = height * width / taps
-            return self.add_weight(
-                name=name,
-                shape=(height, width, channels, self.filters),
-                initializer=keras.initializers.VarianceScaling(
-                    share, mode="fan_avg", distribution="uniform"
-                ),
+            # The variance that Glorot's rule gives one kernel of all taps.
+            initializer = keras.initializers.VarianceScaling(
+                height * width / (r * k + row_taps), "fan_avg", "uniform"
             )
+            shape = (height, width, x_shape[-1], self.filters)
+            return self.add_weight(shape, initializer, name=name)
 
-        if self.radius:
-            self.above_kernel = kernel(
-                "above_kernel", self.radius, self.kernel_size
-            )
+        if r:
+            self.above_kernel = kernel("above_kernel", r, k)
         self.row_kernel = kernel("row_kernel", 1, row_taps)
-        self.bias = self.add_weight(
-            name="bias", shape=(self.filters,), initializer="zeros"
-        )
+        self.bias = self.add_weight((self.filters,), "zeros", name="bias")
 
     def call(self, x):
-        height, width = ops.shape(x)[1], ops.shape(x)[2]
+        height, width = ops.shape(x)[1:3]
         r = self.radius
         to_the_left = ops.pad(x, [[0, 0], [0, 0], [r, 0], [0, 0]])
         if self.strict:
@@ -88,52 +80,52 @@ class CausalConv2D(keras.layers.Layer):
         return y + self.bias
 
     def initial_state(self, batch_size, width):
-        """State above the first row.
+        """State before the first row.
 
         Args:
             batch_size: B.
             width: W of the map.
 
         Returns:
-            dict: `above`, the rows above with zero padding; `row`, this row
-            as far as it is known; `from_above`, `[B, W, filters]`, what the
-            rows above and the bias add to this row; `row_matrix`, the taps of
-            this row, `[taps * C, filters]`. For k = 1 only the last, and
-            `bias`.
+            dict: `above`, the rows above with zero padding; `row`, the current
+            row, filled up to the current position; `from_above`, the rows
+            above times their taps plus the bias, `[B, W, filters]`;
+            `row_matrix`, the taps of the current row, `[taps * C, filters]`.
+            For k = 1 only `row_matrix` and `bias`.
         """
         r = self.radius
         kernel, bias = self._computable(self.row_kernel, self.bias)
-        # Made here, once: XLA runs a product with a matrix that is made in
-        # the loop without vector instructions.
+        # Computed once, here: XLA uses no vector instructions for a product
+        # with a matrix that is computed inside the sampling loop.
         matrix = ops.reshape(kernel, (-1, self.filters))
         if not r:
             return {"row_matrix": matrix, "bias": bias}
-        channels = self.row_kernel.shape[2]
-        padded = width + 2 * r
+        padded_row = (width + 2 * r, self.row_kernel.shape[2])
 
         def zeros(*shape):
             return ops.zeros((batch_size, *shape), self.compute_dtype)
 
         return {
-            "above": zeros(r, padded, channels),
-            "row": zeros(padded, channels),
+            "above": zeros(r, *padded_row),
+            "row": zeros(*padded_row),
             "from_above": zeros(width, self.filters),
             "row_matrix": matrix,
         }
 
     def next_row(self, state):
-        """State at the start of the next row, the first one included."""
+        """State at the start of the next row, including the first row."""
         if not self.radius:
             return state
-        above = ops.concatenate(
-            [state["above"][:, 1:], state["row"][:, None]], axis=1
-        )
+        rows = ops.concatenate([state["above"], state["row"][:, None]], axis=1)
+        above = rows[:, 1:]
         kernel, bias = self._computable(self.above_kernel, self.bias)
         from_above = ops.conv(above, kernel, padding="valid")[:, 0] + bias
         return {**state, "above": above, "from_above": from_above}
 
     def step(self, state, x, column):
-        """Output at a position; not for `strict`, whose output is first.
+        """Output at a position, from its input too; not for `strict`.
+
+        A `strict` layer is used by `read` at a position, then by `write`.
 
         Args:
             state: State with the columns before this one.
@@ -155,22 +147,10 @@ class CausalConv2D(keras.layers.Layer):
 
     def read(self, state, column):
         """Output `[B, filters]` at a column (k > 1)."""
-        taps = self.row_kernel.shape[1]
-        window = read_columns(state["row"], column, taps)
+        window = read_columns(state["row"], column, self.row_kernel.shape[1])
         y = ops.matmul(window, state["row_matrix"])
         return y + read_columns(state["from_above"], column)
 
     def _computable(self, *weights):
-        # Keras casts weights in `call` alone.
+        # Keras casts weights only inside `call`.
         return [ops.cast(weight, self.compute_dtype) for weight in weights]
-
-    def compute_output_shape(self, x_shape):
-        return (*x_shape[:-1], self.filters)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strict": self.strict,
-        }

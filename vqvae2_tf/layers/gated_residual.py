@@ -1,4 +1,4 @@
-"""Gated residual layer of the prior."""
+"""Gated residual layer of the priors."""
 
 import keras
 from keras import ops
@@ -23,15 +23,15 @@ class GatedResidual(keras.layers.Layer):
         second_kernel_size: Size of the second one: 1, or `kernel_size` as in
             PixelSNAIL.
         dropout: Rate of the dropout before the second convolution.
-        rematerialize: Whether the gradient computes the layer again instead of
-            keeping what is inside it.
+        rematerialize: Whether the backward pass recomputes the layer's
+            activations instead of storing them.
 
     Call arguments:
         x: `[B, H, W, C]` float.
-        auxiliary: Optional `[B, H, W, A]` float, causal already.
+        auxiliary: Optional `[B, H, W, A]` float, already causal.
         class_embedding: Optional `[B, E]` float.
-        conditioning: Optional `[B, H, W, F]` float; every position sees all
-            of it that the caller aligned with the position.
+        conditioning: Optional `[B, H, W, F]` float, added at the same
+            position.
         training: Whether dropout is active.
 
     Returns:
@@ -49,10 +49,9 @@ class GatedResidual(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.residual_units = residual_units
-        self.kernel_size = kernel_size
         self.second_kernel_size = second_kernel_size
         self.rematerialize = rematerialize
-        policy = self.dtype_policy
+        policy = self.dtype_policy.name
         self.first_conv = CausalConv2D(
             residual_units, kernel_size, dtype=policy
         )
@@ -65,30 +64,24 @@ class GatedResidual(keras.layers.Layer):
         class_embedding_shape=None,
         conditioning_shape=None,
     ):
-        policy = self.dtype_policy
-        width = x_shape[-1]
+        policy = self.dtype_policy.name
+        inner, gates = self.residual_units, 2 * x_shape[-1]
+
+        def projection(units, shape):
+            if shape is None:
+                return None
+            dense = keras.layers.Dense(units, use_bias=False, dtype=policy)
+            dense.build(shape)
+            return dense
+
         self.first_conv.build(x_shape)
-        inner_shape = (*x_shape[:-1], self.residual_units)
         self.second_conv = CausalConv2D(
-            2 * width, self.second_kernel_size, dtype=policy
+            gates, self.second_kernel_size, dtype=policy
         )
-        self.second_conv.build(inner_shape)
-        self.dropout.build(inner_shape)
-        if auxiliary_shape:
-            self.auxiliary_projection = keras.layers.Dense(
-                self.residual_units, use_bias=False, dtype=policy
-            )
-            self.auxiliary_projection.build(auxiliary_shape)
-        if class_embedding_shape:
-            self.class_projection = keras.layers.Dense(
-                2 * width, use_bias=False, dtype=policy
-            )
-            self.class_projection.build(class_embedding_shape)
-        if conditioning_shape:
-            self.conditioning_projection = keras.layers.Dense(
-                2 * width, use_bias=False, dtype=policy
-            )
-            self.conditioning_projection.build(conditioning_shape)
+        self.second_conv.build((*x_shape[:-1], inner))
+        self.auxiliary_projection = projection(inner, auxiliary_shape)
+        self.class_projection = projection(gates, class_embedding_shape)
+        self.conditioning_projection = projection(gates, conditioning_shape)
 
     def call(
         self,
@@ -98,40 +91,34 @@ class GatedResidual(keras.layers.Layer):
         conditioning=None,
         training=False,
     ):
-        given = {
+        inputs = {
             "auxiliary": auxiliary,
             "class_embedding": class_embedding,
             "conditioning": conditioning,
         }
-        given = {name: y for name, y in given.items() if y is not None}
+        inputs = {name: y for name, y in inputs.items() if y is not None}
         seed = None
         if training and self.dropout.rate:
             # Drawn here, so that a recomputation drops the same values.
             seed = DrawnSeed(self.dropout.seed_generator)
 
-        def compute(x, *values):
-            return self._compute(
-                x, seed, **dict(zip(given, values, strict=True))
-            )
+        def compute(x, inputs):
+            return self._compute(x, seed, **inputs)
 
         if training and self.rematerialize:
             compute = keras.remat(compute)
-        return compute(x, *given.values())
+        return compute(x, inputs)
 
     def _compute(
-        self,
-        x,
-        seed,
-        auxiliary=None,
-        class_embedding=None,
-        conditioning=None,
+        self, x, seed, auxiliary=None, class_embedding=None, conditioning=None
     ):
         h = self.first_conv(ops.elu(x))
         if auxiliary is not None:
             h = h + self.auxiliary_projection(auxiliary)
         h = ops.elu(h)
         if seed:
-            # TensorFlow would draw, and keep, all layers' numbers at once.
+            # Otherwise TensorFlow draws all layers' random numbers at once
+            # and stores them.
             seed = seed.after(x)
             h = keras.random.dropout(h, self.dropout.rate, seed=seed)
         h = self.second_conv(h)
@@ -141,20 +128,17 @@ class GatedResidual(keras.layers.Layer):
             h = h + self.conditioning_projection(conditioning)
         return self._gate(x, h)
 
-    def initial_state(
-        self, batch_size, width, class_embedding=None, conditioned=False
-    ):
-        """State above the first row.
+    def initial_state(self, batch_size, width, class_embedding=None):
+        """State before the first row.
 
         Args:
             batch_size: B.
             width: W of the map.
-            class_embedding: As in the call; projected here, once.
-            conditioned: Whether `next_row` is given conditioning.
+            class_embedding: As in the call; projected only here.
 
         Returns:
-            dict of the convolutions' states and of what the class and the
-            conditioning add before the gate.
+            dict of the convolutions' states and of the projected class
+            embedding and conditioning.
         """
         state = {
             "first_conv": self.first_conv.initial_state(batch_size, width),
@@ -162,19 +146,17 @@ class GatedResidual(keras.layers.Layer):
         }
         if class_embedding is not None:
             state["from_class"] = self.class_projection(class_embedding)
-        if conditioned:
-            state["from_conditioning"] = ops.zeros(
-                (batch_size, width, self.second_conv.filters),
-                self.compute_dtype,
-            )
+        if self.conditioning_projection:
+            shape = (batch_size, width, self.second_conv.filters)
+            state["from_conditioning"] = ops.zeros(shape, self.compute_dtype)
         return state
 
     def next_row(self, state, conditioning=None):
-        """State at the start of the next row, the first one included.
+        """State at the start of the next row, including the first row.
 
         Args:
             state: State at the end of the row above.
-            conditioning: `[B, W, F]`, the row's, if `conditioned`.
+            conditioning: `[B, W, F]` of the row, if the layer has this input.
         """
         state = {
             **state,
@@ -182,9 +164,8 @@ class GatedResidual(keras.layers.Layer):
             "second_conv": self.second_conv.next_row(state["second_conv"]),
         }
         if conditioning is not None:
-            state["from_conditioning"] = self.conditioning_projection(
-                conditioning
-            )
+            project = self.conditioning_projection
+            state["from_conditioning"] = project(conditioning)
         return state
 
     def step(self, state, x, column, auxiliary=None):
@@ -217,16 +198,3 @@ class GatedResidual(keras.layers.Layer):
     def _gate(self, x, h):
         a, b = ops.split(h, 2, axis=-1)
         return x + a * ops.sigmoid(b)
-
-    def compute_output_shape(self, x_shape, **_):
-        return x_shape
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "residual_units": self.residual_units,
-            "kernel_size": self.kernel_size,
-            "second_kernel_size": self.second_kernel_size,
-            "dropout": self.dropout.rate,
-            "rematerialize": self.rematerialize,
-        }

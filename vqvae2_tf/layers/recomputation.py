@@ -1,4 +1,4 @@
-"""What the layers share that compute parts of themselves twice."""
+"""Helpers for layers that recompute activations in the backward pass."""
 
 import keras
 from keras import ops
@@ -7,24 +7,24 @@ from vqvae2_tf.layers.replicas import replica_id_and_count
 
 
 class DrawnSeed(keras.random.SeedGenerator):
-    """A seed drawn from a generator once, for random numbers drawn twice.
+    """A seed that is drawn from a generator once and then stays the same.
 
-    What is computed again in the backward pass must drop the same values; a
-    generator would give it a new seed. Each replica has a seed of its own,
-    where generators give all of them the same.
+    A recomputation in the backward pass must drop the same values as the
+    forward pass, but a generator returns a new seed at each use. Each replica
+    gets a different seed, whereas a generator gives all replicas the same.
 
     Args:
         generator: `keras.random.SeedGenerator`.
     """
 
     def __init__(self, generator):
-        # Not the base's, which makes a variable.
+        # Without the base class's __init__, which creates a variable.
         seed = generator.next()
         replica, _ = replica_id_and_count()
         self._seed = seed + ops.cast(replica, seed.dtype)
 
     def after(self, x):
-        """The same seed, once the float tensor `x` is known."""
+        """The same seed, available only after the float tensor `x`."""
         seed = object.__new__(DrawnSeed)
         seed._seed = self._seed + zero_after(x, self._seed.dtype)
         return seed
@@ -34,14 +34,14 @@ class DrawnSeed(keras.random.SeedGenerator):
 
 
 def zero_after(x, dtype):
-    """Scalar 0 that is known once `x` is (1 if `x` starts with a NaN).
+    """A scalar 0 that depends on `x` (1 if `x` starts with a NaN).
 
-    Added to an input, it makes a computation wait for `x`. It also keeps
-    compilers, which cannot know that it is 0, from merging a recomputation
-    with what it repeats.
+    Adding it to the input of a computation orders the computation after `x`.
+    It also keeps XLA, which cannot infer that it is 0, from merging a
+    recomputation with the original.
 
     Args:
         x: float tensor.
-        dtype: Of the scalar.
+        dtype: dtype of the scalar.
     """
     return ops.cast(ops.isnan(ops.reshape(x, (-1,))[0]), dtype)

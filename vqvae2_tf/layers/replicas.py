@@ -1,4 +1,4 @@
-"""Sums over replicas: the one place in the layers that may touch TensorFlow."""
+"""Sums over replicas: the only layer code that may use TensorFlow."""
 
 import keras
 
@@ -12,11 +12,12 @@ def _replica_context():
 
 
 def replica_id_and_count() -> tuple:
-    """This replica's index, and how many replicas step together.
+    """This replica's index, and the number of replicas in a step.
 
     Returns:
-        `(0, 1)` outside `tf.distribute` and on backends whose compiled
-        functions see the whole batch (JAX).
+        Tuple of two integers (the index may be a tensor); `(0, 1)` outside
+        `tf.distribute`, and on JAX, where a compiled function computes with
+        the whole batch.
     """
     context = _replica_context()
     if context is None:
@@ -28,18 +29,16 @@ def replica_id_and_count() -> tuple:
 
 
 def sum_over_replicas(tensors: list) -> list:
-    """Sums each tensor over all replicas of the running step.
+    """Sums each tensor over all replicas of the current step.
 
     Args:
         tensors: List of tensors, of the same shape on every replica.
 
     Returns:
-        List of the sums, equal on every replica; the tensors themselves where
-        there is one replica.
+        List of the sums, equal on every replica; the tensors themselves if
+        there is only one replica.
     """
     context = _replica_context()
     if context is None or context.strategy.num_replicas_in_sync == 1:
-        return list(tensors)
-    import tensorflow as tf
-
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+        return tensors
+    return context.all_reduce("SUM", tensors)

@@ -1,21 +1,21 @@
-"""Rows that are written and read a position at a time."""
+"""Reads and writes single columns of rows `[B, W, C]`."""
 
 from keras import ops
 
 
 def read_columns(rows, column, count=1):
-    """Some columns of rows.
+    """Adjacent columns of rows.
 
     Args:
         rows: `[B, W, C]`.
-        column: int32 scalar, the first of them.
+        column: int32 scalar, index of the first column.
         count: Number of columns.
 
     Returns:
-        `[B, count * C]`, column after column.
+        `[B, count * C]`, the columns concatenated.
     """
     channels = rows.shape[-1]
-    # Not -1 for B: XLA would pad the rows for the case that nothing is left.
+    # With -1 for B, XLA would pad the rows in case the slice exceeded them.
     shape = (ops.shape(rows)[0], count, channels)
     columns = ops.slice(rows, (0, column, 0), shape)
     return ops.reshape(columns, (-1, count * channels))

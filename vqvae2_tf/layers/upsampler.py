@@ -8,12 +8,10 @@ def num_halvings(stride: int) -> int:
     """log2 of a stride.
 
     Raises:
-        ValueError: If `stride` is not 2, 4, 8, ...
+        ValueError: If `stride` is not 1, 2, 4, 8, ...
     """
-    if stride < 2 or stride & (stride - 1):
-        raise ValueError(
-            f"A stride must be a power of two, 2 or more. Received: {stride}"
-        )
+    if stride < 1 or stride & (stride - 1):
+        raise ValueError(f"`strides` must be powers of two. Received: {stride}")
     return stride.bit_length() - 1
 
 
@@ -22,7 +20,7 @@ class Upsampler(keras.layers.Layer):
     """4x4 stride-2 transposed convolutions with ReLU between them.
 
     Filter size 4 is the 'upsampling conv filter size' of table 3 of the
-    supplement.
+    supplement. Stride 1 is a single 1x1 convolution.
 
     Args:
         stride: Factor by which height and width grow, a power of two.
@@ -35,48 +33,32 @@ class Upsampler(keras.layers.Layer):
 
     Returns:
         `[B, H * stride, W * stride, filters]` float.
+
+    Raises:
+        ValueError: If `stride` is not a power of two.
     """
 
     def __init__(self, stride, filters, hidden_units, **kwargs):
         super().__init__(**kwargs)
         count = num_halvings(stride)
         self.stride = stride
-        self.filters = filters
-        self.hidden_units = hidden_units
-        widths = [hidden_units] * (count - 2) + [hidden_units // 2] * (
-            count > 1
-        )
-        self.convs = [
-            keras.layers.Conv2DTranspose(
-                width, 4, 2, padding="same", dtype=self.dtype_policy
-            )
-            for width in [*widths, filters]
-        ]
+        policy = self.dtype_policy.name
+        if count:
+            widths = [hidden_units] * (count - 2)
+            widths += [hidden_units // 2] * (count > 1)
+            self.convs = [
+                keras.layers.Conv2DTranspose(
+                    width, 4, 2, padding="same", dtype=policy
+                )
+                for width in [*widths, filters]
+            ]
+        else:
+            self.convs = [keras.layers.Conv2D(filters, 1, dtype=policy)]
 
     def build(self, x_shape):
-        channels = x_shape[-1]
-        for conv in self.convs:
-            conv.build((None, None, None, channels))
-            channels = conv.filters
+        self.compute_output_spec(keras.KerasTensor(x_shape, self.compute_dtype))
 
     def call(self, x):
         for i, conv in enumerate(self.convs):
             x = conv(ops.relu(x) if i else x)
         return x
-
-    def compute_output_shape(self, x_shape):
-        batch, height, width, _ = x_shape
-        return (
-            batch,
-            height and height * self.stride,
-            width and width * self.stride,
-            self.filters,
-        )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "stride": self.stride,
-            "filters": self.filters,
-            "hidden_units": self.hidden_units,
-        }

@@ -1,4 +1,6 @@
-"""Vector quantizer whose codebook is an exponential moving average."""
+"""Vector quantizer with a codebook of exponential moving averages."""
+
+import functools
 
 import keras
 from keras import ops
@@ -11,16 +13,23 @@ class VectorQuantizer(keras.layers.Layer):
     """Replaces each vector by the nearest codeword (VQ-VAE-2, eq. 1 and 2).
 
     The codebook has no gradient. It follows the encoder by the moving averages
-    that come after equation 2: counts `N_i` and sums `m_i` of the vectors that
-    fell to code i, with `e_i = m_i / N_i`. `N_i` is Laplace-smoothed when the
-    codebook is read and never in the variable. Lookup uses the codebook from
-    before the batch's own update. All of it is float32 whatever the layer's
-    dtype policy, and summed over replicas, so that N replicas on a split batch
-    end in the same codebook as one on the whole batch.
+    that come after equation 2: counts `N_i` and sums `m_i` of the vectors
+    assigned to code i, with `e_i = m_i / N_i`. Laplace smoothing of `N_i`
+    applies when the codebook is read; the variable is not smoothed. The lookup
+    of a batch uses the codebook before that batch's update. The statistics are
+    float32 under every dtype policy and summed over replicas, so that N
+    replicas on a split batch get the same codebook as one replica on the whole
+    batch.
 
-    The first training batch sets the codebook: codewords are drawn from its
-    vectors, with replacement and a little noise if there are fewer vectors
-    than codes.
+    The first training batch initializes the codebook with a random selection
+    of its vectors. If there are fewer vectors than codes, vectors are used
+    repeatedly, with a little noise.
+
+    Example:
+
+        quantizer = VectorQuantizer(num_codes=512, code_dim=64)
+        outputs = quantizer(keras.random.normal((8, 16, 16, 64)))
+        outputs["codes"].shape  # (8, 16, 16)
 
     Args:
         num_codes: K, the number of codewords.
@@ -28,9 +37,9 @@ class VectorQuantizer(keras.layers.Layer):
         commitment_cost: Beta of equation 2.
         ema_decay: Gamma of the moving averages, in [0, 1).
         epsilon: Laplace smoothing of the counts.
-        restart_after: A code that no vector fell to for this many training
-            steps is drawn anew from the batch. 0 (default) never restarts, as
-            in the paper.
+        dead_code_restart_steps: A code without a vector in this many
+            successive training steps is replaced by a random vector of the
+            batch. 0 (default, as in the paper) never replaces codes.
         seed: Seed of the draws from the batch.
 
     Call arguments:
@@ -39,12 +48,12 @@ class VectorQuantizer(keras.layers.Layer):
 
     Returns:
         dict with `embeddings` `[B, H, W, D]` in the compute dtype (the
-        codewords; their gradient passes straight through to `z`), `codes`
+        codewords, with a straight-through gradient to `z`), `codes`
         `[B, H, W]` int32 in [0, K), `commitment_loss` float32 scalar: beta
         times the mean over elements of `(sg[e] - z)**2`.
 
     Raises:
-        ValueError: If an argument is out of range or z's last axis is not D.
+        ValueError: If the width of `z` is not D.
     """
 
     def __init__(
@@ -54,34 +63,18 @@ class VectorQuantizer(keras.layers.Layer):
         commitment_cost=0.25,
         ema_decay=0.99,
         epsilon=1e-5,
-        restart_after=0,
+        dead_code_restart_steps=0,
         seed=None,
         **kwargs,
     ):
-        # Inputs are cast here, to float32, and not by Keras to bfloat16.
+        # `call` casts inputs to float32; Keras would cast them to bfloat16.
         super().__init__(autocast=False, **kwargs)
-        if num_codes < 1 or code_dim < 1:
-            raise ValueError(
-                "`num_codes` and `code_dim` must be at least 1. "
-                f"Received: num_codes={num_codes}, code_dim={code_dim}"
-            )
-        if not 0.0 <= ema_decay < 1.0:
-            raise ValueError(
-                f"`ema_decay` must be in [0, 1). Received: {ema_decay}"
-            )
-        if commitment_cost < 0 or restart_after < 0:
-            raise ValueError(
-                "`commitment_cost` and `restart_after` must not be negative. "
-                f"Received: commitment_cost={commitment_cost}, "
-                f"restart_after={restart_after}"
-            )
         self.num_codes = num_codes
         self.code_dim = code_dim
         self.commitment_cost = commitment_cost
         self.ema_decay = ema_decay
         self.epsilon = epsilon
-        self.restart_after = restart_after
-        self.seed = seed
+        self.dead_code_restart_steps = dead_code_restart_steps
         self._draws = keras.random.SeedGenerator(seed)
 
     def build(self, z_shape):
@@ -91,43 +84,33 @@ class VectorQuantizer(keras.layers.Layer):
                 f"Received: shape {tuple(z_shape)}"
             )
 
-        def state(name, shape, initializer, dtype="float32"):
-            return self.add_weight(
-                name=name,
-                shape=shape,
-                initializer=initializer,
-                dtype=dtype,
-                trainable=False,
-                autocast=False,
-            )
-
-        self.ema_counts = state("ema_counts", (self.num_codes,), "ones")
-        self.ema_sums = state(
-            "ema_sums", (self.num_codes, self.code_dim), "random_normal"
+        state = functools.partial(
+            self.add_weight, trainable=False, autocast=False
         )
-        self.initialized = state("initialized", (), "zeros", "bool")
-        if self.restart_after:
+        counts, sums = (self.num_codes,), (self.num_codes, self.code_dim)
+        self.ema_counts = state(counts, "ones", "float32", name="ema_counts")
+        self.ema_sums = state(sums, "random_normal", "float32", name="ema_sums")
+        self.initialized = state((), "zeros", "bool", name="initialized")
+        if self.dead_code_restart_steps:
             self.unused_steps = state(
-                "unused_steps", (self.num_codes,), "zeros", "int32"
+                counts, "zeros", "int32", name="unused_steps"
             )
 
     @property
     def codebook(self):
         """The codewords, `[K, D]` float32."""
-        counts = ops.convert_to_tensor(self.ema_counts)
-        total = ops.sum(counts)
-        smoothed = (counts + self.epsilon) * (
-            total / (total + self.num_codes * self.epsilon)
-        )
-        return ops.convert_to_tensor(self.ema_sums) / smoothed[:, None]
+        total = ops.sum(self.ema_counts)
+        scale = total / (total + self.num_codes * self.epsilon)
+        smoothed = (self.ema_counts + self.epsilon) * scale
+        return self.ema_sums / smoothed[:, None]
 
     @property
     def mean_vector(self):
-        """Mean of the vectors the codebook was made of, `[D]` float32."""
+        """Moving average of all vectors, `[D]` float32."""
         return ops.sum(self.ema_sums, axis=0) / ops.sum(self.ema_counts)
 
     def set_codebook(self, codebook):
-        """Starts from a given codebook instead of the first batch's vectors.
+        """Initializes the codebook, instead of the first training batch.
 
         Args:
             codebook: `[K, D]` float.
@@ -139,11 +122,11 @@ class VectorQuantizer(keras.layers.Layer):
     def embed(self, codes):
         """Codewords of `codes`.
 
-        Where a code is not known its place is taken by the mean of the vectors
-        that the codebook was made of: of all constants, the nearest to them.
+        An unknown code's embedding is `mean_vector`, the constant with the
+        least squared error.
 
         Args:
-            codes: `[B, H, W]` int32 in [0, K), or -1 where not known.
+            codes: `[B, H, W]` int32 in [0, K), or -1 where unknown.
 
         Returns:
             `[B, H, W, D]` in the compute dtype.
@@ -162,9 +145,11 @@ class VectorQuantizer(keras.layers.Layer):
         vectors = ops.reshape(z, (-1, self.code_dim))
         if training:
             candidates = self._draw_from_batch(ops.stop_gradient(vectors))
-            self._cold_start(candidates)
+            is_warm, sums = self.initialized.value, self.ema_sums.value
+            self.ema_sums.assign(ops.where(is_warm, sums, candidates))
+            self.initialized.assign(True)
         codebook = self.codebook
-        # |z - e|^2 without |z|^2, which is the same for every code.
+        # |z - e|^2 without |z|^2, which is equal for all codes.
         scores = ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(
             vectors, ops.transpose(codebook)
         )
@@ -175,7 +160,7 @@ class VectorQuantizer(keras.layers.Layer):
         codes = ops.reshape(nearest, ops.shape(z)[:-1])
         embeddings = ops.stop_gradient(ops.take(codebook, codes, axis=0))
         commitment_loss = self.commitment_cost * ops.mean((embeddings - z) ** 2)
-        # e + (z - z) rather than z + (e - z): the value is e to the last bit.
+        # e + (z - z) is exactly e; z + (e - z) is rounded.
         embeddings = embeddings + (z - ops.stop_gradient(z))
         return {
             "embeddings": ops.cast(embeddings, self.compute_dtype),
@@ -184,79 +169,43 @@ class VectorQuantizer(keras.layers.Layer):
         }
 
     def _draw_from_batch(self, vectors):
-        """K vectors of the global batch, the same on every replica.
+        """K vectors of the global batch, equal on every replica.
 
-        Code i is drawn from the i-th of K equal stretches of the batch, so no
-        vector is drawn twice unless there are fewer than K.
+        Vector i is drawn from the i-th of K equal sections of the batch, so
+        that no vector is drawn twice unless there are fewer than K.
         """
         replica, num_replicas = replicas.replica_id_and_count()
         local_size = ops.shape(vectors)[0]
-        stretch = ops.cast(local_size * num_replicas, "float32") / float(
-            self.num_codes
-        )
+        batch_size = ops.cast(local_size * num_replicas, "float32")
+        section = batch_size / float(self.num_codes)
         uniform = keras.random.uniform((self.num_codes,), seed=self._draws)
-        # A stretch minus one leaves a gap, so that neighbours differ.
-        position = ops.arange(self.num_codes, dtype="float32") * stretch
-        position = position + uniform * ops.maximum(stretch - 1.0, 0.0)
+        # The last vector of a section is excluded, so that neighbours differ.
+        position = ops.arange(self.num_codes, dtype="float32") * section
+        position = position + uniform * ops.maximum(section - 1.0, 0.0)
         index = ops.cast(position, "int32") - replica * local_size
         is_here = ops.logical_and(index >= 0, index < local_size)
         drawn = ops.take(vectors, ops.clip(index, 0, local_size - 1), axis=0)
-        drawn = ops.where(is_here[:, None], drawn, ops.zeros_like(drawn))
+        drawn = ops.where(is_here[:, None], drawn, 0.0)
         (drawn,) = replicas.sum_over_replicas([drawn])
-        noise = keras.random.normal(
-            (self.num_codes, self.code_dim), seed=self._draws
-        )
-        scale = ops.where(stretch < 1.0, 0.01 * ops.std(drawn), 0.0)
+        noise = keras.random.normal(self.ema_sums.shape, seed=self._draws)
+        scale = ops.where(section < 1.0, 0.01 * ops.std(drawn), 0.0)
         return drawn + scale * noise
 
-    def _cold_start(self, candidates):
-        self.ema_sums.assign(
-            ops.where(
-                ops.convert_to_tensor(self.initialized),
-                ops.convert_to_tensor(self.ema_sums),
-                candidates,
-            )
-        )
-        self.initialized.assign(ops.ones((), dtype="bool"))
-
     def _update(self, vectors, nearest, candidates):
-        # Segment sums add in float32; a one-hot matrix product would round to
-        # bfloat16 on a TPU.
+        # Segment sums are float32; a one-hot matrix product on a TPU would
+        # round its inputs to bfloat16.
+        addends = [ops.ones_like(vectors[:, 0]), vectors]
         counts, sums = replicas.sum_over_replicas(
-            [
-                ops.segment_sum(
-                    ops.ones_like(vectors[:, 0]), nearest, self.num_codes
-                ),
-                ops.segment_sum(vectors, nearest, self.num_codes),
-            ]
+            [ops.segment_sum(x, nearest, self.num_codes) for x in addends]
         )
         decay = self.ema_decay
         ema_counts = decay * self.ema_counts + (1.0 - decay) * counts
         ema_sums = decay * self.ema_sums + (1.0 - decay) * sums
-        if self.restart_after:
+        if self.dead_code_restart_steps:
             unused = ops.where(counts > 0, 0, self.unused_steps + 1)
-            restart = unused >= self.restart_after
+            restart = unused >= self.dead_code_restart_steps
             ema_counts = ops.where(restart, 1.0, ema_counts)
             ema_sums = ops.where(restart[:, None], candidates, ema_sums)
             self.unused_steps.assign(ops.where(restart, 0, unused))
         self.ema_counts.assign(ema_counts)
         self.ema_sums.assign(ema_sums)
-
-    def compute_output_spec(self, z, training=False):
-        return {
-            "embeddings": keras.KerasTensor(z.shape, dtype=self.compute_dtype),
-            "codes": keras.KerasTensor(z.shape[:-1], dtype="int32"),
-            "commitment_loss": keras.KerasTensor((), dtype="float32"),
-        }
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_codes": self.num_codes,
-            "code_dim": self.code_dim,
-            "commitment_cost": self.commitment_cost,
-            "ema_decay": self.ema_decay,
-            "epsilon": self.epsilon,
-            "restart_after": self.restart_after,
-            "seed": self.seed,
-        }

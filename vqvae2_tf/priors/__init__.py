@@ -1,5 +1,3 @@
 """Stage 2: priors, one a file."""
 
 from vqvae2_tf.priors.pixelsnail import PixelSNAIL
-
-__all__ = ["PixelSNAIL"]

@@ -1,41 +1,37 @@
-"""The folder of a run: of which flags it is, and whether it can be used."""
+"""The folder of a run: whose run it is, and whether it can be used."""
 
 import contextlib
 import json
 import os
-import types
-from collections.abc import Callable
 
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files import atomic
 from vqvae2_tf.files.lock import lock
-from vqvae2_tf.files.atomic import remove
-from vqvae2_tf.files.atomic import write_text
-from vqvae2_tf.runs.configuration import printable
+from vqvae2_tf.flags import RESULTS
+from vqvae2_tf.flags import SAMPLES
+from vqvae2_tf.runs import configuration
+from vqvae2_tf.runs.configuration import Configuration
 
 CONFIG_FILE = "config.json"
-
-# How a run is carried out, not what comes of it: these may differ when a run
-# is gone on with.
-_CONDUCT = (
-    "data_dir",
-    "run_dir",
-    "strategy",
-    "overwrite",
-    "dry_run",
-    "steps_per_loop",
-    "stage",
-    "level",
-    "codes_dir",
-)
-# What only the pictures of samples depend on; they are drawn again.
-_SAMPLING = ("temperature", "samples_per_class")
+MODEL_FILE = "model.keras"
+RESULT_FILE = "result.json"
+METRICS_FILE = "metrics.json"
+RECONSTRUCTIONS = "reconstructions.png"
+SAMPLES_FILE = "samples.png"
+# Removed whenever a network is trained.
+FINAL_FILES = (SAMPLES_FILE, METRICS_FILE)
+AUTOENCODER, CODES, EXPORTS = "autoencoder", "codes", "saved_models"
 
 
-def read_config(run_dir: str) -> types.SimpleNamespace:
-    """The configuration of a run, as `resolve` made it.
+def prior_folder(level: str) -> str:
+    """Name of the folder of a level's prior."""
+    return f"prior_{level}"
+
+
+def read_config(run_dir: str) -> Configuration:
+    """The configuration of a run.
 
     Args:
         run_dir: Folder of the run (`--run_dir`).
@@ -43,23 +39,20 @@ def read_config(run_dir: str) -> types.SimpleNamespace:
     Raises:
         UserError: If it is not the folder of a run.
     """
-    run_dir = os.path.expanduser(run_dir)
     path = os.path.join(run_dir, CONFIG_FILE)
     if not tf.io.gfile.exists(path):
         raise UserError(
-            f"--run_dir={run_dir} is no folder of a run: it has no "
+            f"--run_dir={run_dir} is not the folder of a run: it has no "
             f"{CONFIG_FILE}."
         )
-    config = types.SimpleNamespace(**_read_config(path))
-    config.run_dir = run_dir
-    return config
+    return configuration.from_json(_read(path)).replace(run_dir=run_dir)
 
 
-def check(config: types.SimpleNamespace) -> None:
-    """Checks that the run's folder can be written to and is of this very run.
+def check(config: Configuration) -> None:
+    """Checks that the run's folder can be written to and is this very run's.
 
     Args:
-        config: From `resolve`.
+        config: The run's configuration.
 
     Raises:
         UserError: If the folder holds a run of other flags, or other files,
@@ -68,9 +61,14 @@ def check(config: types.SimpleNamespace) -> None:
     folder = config.run_dir
     path = os.path.join(folder, CONFIG_FILE)
     if tf.io.gfile.exists(path):
-        earlier = _read_config(path)
-        if not config.overwrite:
-            _check_same(config, earlier)
+        earlier = configuration.from_json(_read(path))
+        differing = _differing(config, earlier, RESULTS)
+        if differing and not config.overwrite:
+            raise UserError(
+                f"--run_dir={folder} was made with other flags: "
+                f"{', '.join(differing)}. Give them as they were, or another "
+                "--run_dir, or --overwrite to start again."
+            )
     elif tf.io.gfile.exists(folder) and (
         not tf.io.gfile.isdir(folder)
         or any(
@@ -79,25 +77,21 @@ def check(config: types.SimpleNamespace) -> None:
         )
     ):
         raise UserError(
-            f"--run_dir={folder} is neither an empty folder nor one "
-            f"of an earlier run (it has no {CONFIG_FILE})."
+            f"--run_dir={folder} is neither an empty folder nor an earlier "
+            f"run's (it has no {CONFIG_FILE})."
         )
-    check_writable("run_dir", folder)
+    atomic.check_writable("run_dir", folder)
 
 
-def claim(
-    config: types.SimpleNamespace, entries: Callable[[list[str]], list[str]]
-) -> None:
+def claim(config: Configuration) -> None:
     """Writes the configuration into the run's folder.
 
     With `--overwrite` what an earlier run wrote, and nothing else, is removed
-    first; the configuration last, so that it can be repeated. If flags of
-    sampling are other than before, the samples are removed.
+    first; the configuration is replaced last, so that this can be repeated. If
+    flags of sampling have changed, the samples are removed.
 
     Args:
-        config: From `resolve`, after `check`.
-        entries: Function of a run's level names to the names of the files
-            and folders that it writes.
+        config: The run's configuration, after `check`.
 
     Raises:
         UserError: If another process trains a network of the run; nothing is
@@ -105,57 +99,52 @@ def claim(
     """
     path = os.path.join(config.run_dir, CONFIG_FILE)
     if not tf.io.gfile.exists(path):
-        write_text(path, printable(config))
+        atomic.write_text(path, config.to_json())
         return
-    if config.stage != "all" and not config.overwrite:
+    if config.stage != "all":
         return
-    earlier = _read_config(path)
-    paths = [
-        os.path.join(config.run_dir, name)
-        for name in entries(earlier["level_names"])
+    earlier = configuration.from_json(_read(path))
+    names = [
+        AUTOENCODER,
+        CODES,
+        *map(prior_folder, earlier.level_names),
+        RECONSTRUCTIONS,
+        *FINAL_FILES,
+        EXPORTS,
     ]
+    written = [os.path.join(config.run_dir, name) for name in names]
     with contextlib.ExitStack() as stack:
-        for folder in filter(tf.io.gfile.isdir, paths):
+        for folder in filter(tf.io.gfile.isdir, written):
             stack.enter_context(lock(folder))
         if config.overwrite:
-            for entry in paths:
-                remove(entry)
-        elif _differing(config, earlier, _SAMPLING):
-            remove(os.path.join(config.run_dir, "samples.png"))
-        write_text(path, printable(config))
+            for entry in written:
+                atomic.remove(entry)
+        elif _differing(config, earlier, SAMPLES):
+            atomic.remove(os.path.join(config.run_dir, SAMPLES_FILE))
+        atomic.write_text(path, config.to_json())
 
 
-def _read_config(path):
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            earlier = json.load(file)
-        except ValueError:
-            earlier = None
-    if not isinstance(earlier, dict) or "level_names" not in earlier:
+def _read(path):
+    """The values of config.json."""
+    values = atomic.read_json(path, "give another --run_dir")
+    if "autoencoder" not in values:
         raise UserError(
-            f"{path} is not the configuration of a run; give another --run_dir."
+            f"{path} was written by an earlier version, whose runs cannot be "
+            "resumed or overwritten; give another --run_dir."
         )
-    return earlier
+    return values
 
 
-def _differing(config, earlier, names):
-    now = json.loads(printable(config))
+def _differing(config, earlier, role):
+    """The flags of a role that are not as they were."""
+    table = configuration.flag_table(config.autoencoder, config.prior)
+    now, before = json.loads(config.to_json()), json.loads(earlier.to_json())
+    labels = {f.name: f"--{f.name}" for f in table if f.role == role}
+    if role == RESULTS and now["data_version"] and before["data_version"]:
+        # Priors alone are trained without a look at the images.
+        labels["data_version"] = "the images of --dataset"
     return [
-        f"--{name} ({earlier.get(name)!r} then, {now.get(name)!r} now)"
-        for name in names
-        if earlier.get(name) != now.get(name)
+        f"{label} ({before.get(name)!r} then, {now[name]!r} now)"
+        for name, label in sorted(labels.items())
+        if before.get(name) != now[name]
     ]
-
-
-def _check_same(config, earlier):
-    names = {*earlier, *vars(config)} - {*_CONDUCT, *_SAMPLING}
-    # Priors alone are trained without a look at the pictures.
-    if "data_version" not in earlier or not hasattr(config, "data_version"):
-        names.discard("data_version")
-    differing = _differing(config, earlier, sorted(names))
-    if differing:
-        raise UserError(
-            f"--run_dir={config.run_dir} was made with other flags: "
-            f"{', '.join(differing)}. Give them as they were, or another "
-            "--run_dir, or --overwrite to start afresh."
-        )

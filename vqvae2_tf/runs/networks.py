@@ -1,110 +1,272 @@
-"""The networks of a configuration."""
+"""The networks of a configuration, found by the names that flags give."""
 
-import types
+import concurrent.futures
+import contextlib
+import functools
+import importlib
+import os
+import pkgutil
+import re
+import sys
+from collections.abc import Iterable
+from collections.abc import Sequence
 
 import keras
 
-from vqvae2_tf.autoencoders import VQVAE2
-from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf import autoencoders
+from vqvae2_tf import priors
+from vqvae2_tf.autoencoders.base import Autoencoder
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.flags import SAMPLES
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.flags import changed
+from vqvae2_tf.level import Level
+from vqvae2_tf.priors.base import Prior
+from vqvae2_tf.trainable import Trainable
+from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.schedules import PriorSchedule
 from vqvae2_tf.training.schedules import cosine_schedule
 
+_PREFIX = "prior_"
+_ROOMS = {"autoencoder": autoencoders, "prior": priors}
 
-def make_autoencoder(
-    config: types.SimpleNamespace, dtype: str = "float32"
-) -> VQVAE2:
-    """The built `VQVAE2` of a configuration.
+
+def find(flag: str, name: str) -> type[Trainable]:
+    """The class that `--autoencoder` or `--prior` names: a module's `Model`.
 
     Args:
-        config: From `config.resolve`.
-        dtype: Keras dtype policy.
+        flag: `autoencoder` or `prior`.
+        name: Of a module of the package, or with a dot any module's full path;
+            it may be in the working directory.
+
+    Raises:
+        UserError: If there is no such module, or no `Model` in it.
     """
-    model = VQVAE2(
-        strides=config.strides,
-        hidden_units=config.hidden_units,
-        residual_units=config.residual_units,
-        num_residual_layers=config.residual_layers,
-        num_codes=config.num_codes,
-        code_dim=config.code_dim,
-        channels=config.channels,
-        commitment_cost=config.commitment_cost,
-        ema_decay=config.ema_decay,
-        restart_after=config.restart_after,
-        level_dropout=config.level_dropout,
-        level_dropout_steps=config.level_dropout_steps,
-        seed=config.seed,
-        dtype=dtype,
-    )
-    model.build((None, *config.image_size, config.channels))
+    module = name
+    if "." not in name:
+        module = f"{_ROOMS[flag].__name__}.{name}"
+    elif os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    found = None
+    if all(part.isidentifier() for part in module.split(".")):
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise  # The module exists, and lacks what it imports itself.
+    model = getattr(found, "Model", None)
+    base = {"autoencoder": Autoencoder, "prior": Prior}[flag]
+    if not isinstance(model, type) or not issubclass(model, base):
+        raise UserError(
+            f"--{flag}={name}: expected one of {', '.join(_own(flag))}, or the "
+            f"full path of a module with a class Model, a {base.__name__}."
+        )
     return model
+
+
+def _own(flag):
+    """Names of the package's own networks."""
+    room = _ROOMS[flag]
+    names = [module.name for module in pkgutil.iter_modules(room.__path__)]
+    rooms = [importlib.import_module(f"{room.__name__}.{n}") for n in names]
+    return [n for n, m in zip(names, rooms, strict=True) if hasattr(m, "Model")]
+
+
+def prior_flags(prior: type[Prior]) -> list[Flag]:
+    """A prior's flags as the command line has them."""
+    return changed(prior.FLAGS, _PREFIX, per_level=True)
+
+
+def sampling_flags(prior: type[Prior]) -> list[Flag]:
+    """The flags of a prior's sampling options: one value, or one a level."""
+    return changed(prior.SAMPLING_FLAGS, per_level=True, role=SAMPLES)
+
+
+def prior_defaults(names: Sequence[str]) -> dict[str, list]:
+    """Each prior's own defaults: one a level, by the flag's name."""
+    classes = [find("prior", name) for name in names]
+    tables = [
+        {f.name: f.default for f in [*prior_flags(c), *c.SAMPLING_FLAGS]}
+        for c in classes
+    ]
+    # A level whose prior lacks the flag has any other's default.
+    union = functools.reduce(lambda a, b: {**b, **a}, tables)
+    return {
+        name: [table.get(name, default) for table in tables]
+        for name, default in union.items()
+    }
+
+
+def check_no_others_flags(arguments: Sequence[str], table: Iterable[Flag]):
+    """Raises `UserError` for flags of networks that were not chosen."""
+    known = {flag.name for flag in table}
+    others = {}
+    for other in _own("autoencoder"):
+        for flag in find("autoencoder", other).FLAGS:
+            others[flag.name] = f"--autoencoder={other}"
+    for other in _own("prior"):
+        prior = find("prior", other)
+        for flag in (*prior_flags(prior), *prior.SAMPLING_FLAGS):
+            others[flag.name] = f"--prior={other}"
+    for argument in arguments:
+        given = argument.partition("=")[0]
+        for name in others.keys() - known:
+            if given in (f"--{name}", f"--no{name}"):
+                raise UserError(
+                    f"--{name} is a flag of {others[name]}, which was not "
+                    "chosen."
+                )
+
+
+def levels(config) -> list[Level]:
+    """The levels of a configuration's autoencoder, coarsest first."""
+    model = _without_weights(lambda: make_autoencoder(config, build=False))
+    with _as_flags(model):
+        levels = model.levels(config.image_size)
+        if not levels or len({level.name for level in levels}) < len(levels):
+            raise ValueError(
+                f"--autoencoder must have levels of different names: {levels}"
+            )
+    return levels
+
+
+def check(config) -> None:
+    """Raises `UserError` if a prior cannot be made as its flags want it."""
+    indices = range(len(config.levels))
+    _without_weights(
+        lambda: [make_prior(config, i, 0, build=False) for i in indices]
+    )
+
+
+def _without_weights(function):
+    """The result of a function that makes networks, but not their weights.
+
+    In a thread of its own, as Keras lists such weights by thread and would
+    make them at the end of the thread's next symbolic call.
+    """
+
+    def in_scope():
+        with keras.StatelessScope(initialize_variables=False):
+            return function()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(in_scope).result()
+
+
+@contextlib.contextmanager
+def _as_flags(model, prefix="", level=""):
+    """Turns a network's `ValueError` into a sentence that names flags."""
+    names = {flag.name for flag in model.FLAGS}
+
+    def flag(match):
+        known = match[1] in names
+        return f"--{prefix}{match[1]}" if known else match[0]
+
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        text = re.sub(r"`(\w+)`", flag, one_line(error))
+        raise UserError(f"{level}{text}") from error
+
+
+def make_autoencoder(
+    config, dtype: str = "float32", build: bool = True
+) -> Autoencoder:
+    """The autoencoder of a configuration.
+
+    Args:
+        config: `Configuration`.
+        dtype: Keras dtype policy.
+        build: Whether its weights are made.
+    """
+    model = find("autoencoder", config.autoencoder)
+    own = {flag.name: getattr(config, flag.name) for flag in model.FLAGS}
+    own |= {"channels": config.channels, "seed": config.seed}
+    with _as_flags(model):
+        autoencoder = model(dtype=dtype, **own)
+        if build:
+            autoencoder.build((None, *config.image_size, config.channels))
+    return autoencoder
 
 
 def make_prior(
-    config: types.SimpleNamespace,
-    level: int,
+    config,
+    index: int,
     num_classes: int,
     dtype: str = "float32",
-) -> PixelSNAIL:
-    """The built `PixelSNAIL` of one level of a configuration.
+    build: bool = True,
+) -> Prior:
+    """The prior of one level of a configuration.
 
     Args:
-        config: From `config.resolve`.
-        level: 0 for the top.
+        config: `Configuration`.
+        index: 0 for the top.
         num_classes: Number of labels; 0 without classes.
         dtype: Keras dtype policy.
+        build: Whether its weights are made.
     """
-    model = PixelSNAIL(
-        map_size=config.map_sizes[level],
-        num_codes=config.num_codes,
-        hidden_units=config.prior_hidden_units[level],
-        residual_units=config.prior_residual_units[level],
-        num_layers=config.prior_layers[level],
-        attention_every=config.prior_attention_every[level],
-        num_heads=config.prior_heads[level],
-        kernel_size=config.prior_kernel_size[level],
-        second_kernel_size=config.prior_second_kernel_size[level],
-        dropout=config.prior_dropout[level],
-        num_output_layers=config.prior_output_layers[level],
-        num_classes=num_classes,
-        coarser_map_sizes=config.map_sizes[:level],
-        num_conditioning_blocks=config.prior_conditioning_blocks[level],
-        conditioning_units=config.prior_conditioning_units[level],
-        rematerialize=config.prior_rematerialize,
-        dtype=dtype,
+    model = find("prior", config.prior[index])
+    level, coarser = config.levels[index], config.levels[:index]
+    own = {
+        flag.name: getattr(config, f"{_PREFIX}{flag.name}")[index]
+        for flag in model.FLAGS
+    }
+    with _as_flags(model, _PREFIX, f"{level.name} prior: "):
+        prior = model(level, coarser, num_classes, dtype=dtype, **own)
+        if build:
+            prior.build((None, *level.shape))
+    return prior
+
+
+def training_plan(
+    config, model: Trainable, index: int | None = None
+) -> TrainingPlan:
+    """How a network of a configuration trains.
+
+    Args:
+        config: `Configuration`.
+        model: The network.
+        index: Level of a prior; None for the autoencoder.
+    """
+
+    def value(name):
+        if index is None:
+            return getattr(config, name)
+        values = getattr(config, f"{_PREFIX}{name}")
+        return values[index] if isinstance(values, list) else values
+
+    rate = value("learning_rate")
+    if value("schedule") == "paper":
+        rate = PriorSchedule(rate, model.schedule_width)
+    elif value("schedule") == "cosine":
+        rate = cosine_schedule(rate, value("steps"))
+    return TrainingPlan(
+        steps=value("steps"),
+        batch_size=value("batch_size"),
+        make_optimizer=lambda: keras.optimizers.Adam(rate),
+        polyak_decay=value("polyak_decay"),
+        seed=config.seed,
+        steps_per_call=config.steps_per_loop,
+        validate_every=config.validate_every,
     )
-    model.build((None, *config.map_sizes[level]))
-    return model
 
 
-def learning_rate(config: types.SimpleNamespace):
-    """Stage 1's learning rate, a float or a schedule."""
-    if config.schedule == "cosine":
-        return cosine_schedule(config.learning_rate, config.steps)
-    return config.learning_rate
-
-
-def prior_learning_rate(config: types.SimpleNamespace, level: int):
-    """A prior's learning rate, a float or a schedule."""
-    rate = config.prior_learning_rate[level]
-    if config.prior_schedule == "paper":
-        return PriorSchedule(rate, config.prior_hidden_units[level])
-    if config.prior_schedule == "cosine":
-        return cosine_schedule(rate, config.prior_steps[level])
-    return rate
-
-
-def parameter_counts(
-    config: types.SimpleNamespace, num_classes: int
-) -> dict[str, int]:
+def parameter_counts(config, num_classes: int) -> dict[str, int]:
     """Parameters of each network, without making its weights.
 
     Returns:
         dict of a network's name to the number of its weights, codebooks and
         batch statistics included.
     """
-    with keras.StatelessScope(initialize_variables=False):
+
+    def count():
         counts = {"autoencoder": make_autoencoder(config).count_params()}
-        for level, name in enumerate(config.level_names):
-            prior = make_prior(config, level, num_classes)
-            counts[f"{name} prior"] = prior.count_params()
-    return counts
+        for index, level in enumerate(config.levels):
+            prior = make_prior(config, index, num_classes)
+            counts[f"{level.name} prior"] = prior.count_params()
+        return counts
+
+    return _without_weights(count)

@@ -1,31 +1,28 @@
-"""The stages of a run: each finds what is finished and goes on from there."""
+"""The stages of a run: each finds what is finished and resumes from there."""
 
-import json
 import os
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
-from vqvae2_tf.export import write as export
-from vqvae2_tf.export.compiled_sampler import compile_sampler
-from vqvae2_tf.files import provenance as cards
-from vqvae2_tf.codes import records as code_records
-from vqvae2_tf.files import grids as pictures
-from vqvae2_tf.data.batches import evaluation_batches
-from vqvae2_tf.data.batches import image_examples
-from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.lock import lock
-from vqvae2_tf.errors import is_disk_full
-from vqvae2_tf.files.atomic import remove
-from vqvae2_tf.files.atomic import replacing
-from vqvae2_tf.files.atomic import write_text
-from vqvae2_tf.autoencoders import VQVAE2
-from vqvae2_tf.priors import PixelSNAIL
-from vqvae2_tf.sampling import sample_levels
-from vqvae2_tf.runs import networks
+from vqvae2_tf.codes import records
 from vqvae2_tf.codes.extraction import extract_codes
-from vqvae2_tf.training.loop import TrainingPlan
+from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.data.batches import image_examples
+from vqvae2_tf.data.source import ImageSource
+from vqvae2_tf.data.source import open_source
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.export import write
+from vqvae2_tf.files import atomic
+from vqvae2_tf.files import provenance
+from vqvae2_tf.files.lock import lock
+from vqvae2_tf.runs import folder
+from vqvae2_tf.runs import networks
+from vqvae2_tf.runs import results
+from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
 from vqvae2_tf.training.precision import dtype_policy
 from vqvae2_tf.training.state import STATE_FILE
@@ -33,54 +30,48 @@ from vqvae2_tf.training.summaries import TensorBoard
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
 from vqvae2_tf.training.tensorflow import make_evaluation
 
-MODEL_FILE = "model.keras"
-METRICS_FILE = "metrics.json"
-RESULT_FILE = "result.json"
-# Of whose codes a prior is.
+# Records which autoencoder's codes a prior was trained on.
 ORIGIN_FILE = "origin.json"
-_GRID_PICTURES = 16
-_SAMPLE_ROWS = 16
 
 
-def run_entries(levels: list[str]) -> list[str]:
-    """Names of what a run writes into its folder, its configuration apart.
-
-    Args:
-        levels: Names of the run's levels.
-    """
-    return [
-        "autoencoder",
-        "codes",
-        *(f"prior_{name}" for name in levels),
-        "reconstructions.png",
-        "samples.png",
-        METRICS_FILE,
-        "saved_models",
-    ]
+def open_images(config) -> ImageSource:
+    """The data set of a configuration; see `open_source`."""
+    return open_source(
+        config.dataset,
+        config.data_dir,
+        config.image_size,
+        config.channels,
+        config.validation_share,
+    )
 
 
 class Run:
     """One run: a configuration, its folder, and its data.
 
     Args:
-        config: From `config.resolve`, its precision chosen.
+        config: `Configuration`, its precision chosen.
         strategy: `tf.distribute.Strategy`.
-        source: `ImageSource`, prepared; None for priors alone.
+        source: `ImageSource`, prepared before `run`; None for priors alone.
     """
 
     def __init__(self, config, strategy, source=None):
         self.config = config
         self.strategy = strategy
         self._source = source
-        self._checked = {}
+        self._splits = {}
+        self._networks = {}
         self._dtype = dtype_policy(config.precision)
 
+    def path(self, *parts: str) -> str:
+        """A path in the run's folder."""
+        return os.path.join(self.config.run_dir, *parts)
+
     def check(self) -> None:
-        """Checks what can be told before any work starts.
+        """Checks what can be checked before any work starts.
 
         Raises:
             UserError: If the replicas do not divide a batch size, or what the
-                stage needs is not there yet.
+                stage needs does not exist yet.
         """
         config = self.config
         if config.stage != "prior":
@@ -88,12 +79,11 @@ class Run:
         if config.stage == "all":
             self._check_batch_sizes("prior_batch_size", config.prior_batch_size)
         if config.stage == "codes":
-            self._finished_autoencoder_path()
+            self._check_finished(folder.AUTOENCODER)
         if config.stage == "prior":
-            level = config.level_names.index(config.level)
-            self._check_batch_sizes(
-                "prior_batch_size", [config.prior_batch_size[level]]
-            )
+            index = config.level_names.index(config.level)
+            sizes = [config.prior_batch_size[index]]
+            self._check_batch_sizes("prior_batch_size", sizes)
             self._code_splits(*self._codes())
 
     def _check_batch_sizes(self, flag, sizes):
@@ -105,36 +95,93 @@ class Run:
                     f"replicas. Received: {size}"
                 )
 
-    def _codes(self, codes_dir=None):
-        """Folder and card of the codes that are there."""
-        folder = codes_dir or self.config.codes_dir or self.path("codes")
-        return folder, code_records.read_card(folder)
+    def run(self) -> None:
+        """Runs the configuration's stage, or all of them.
 
-    def _code_splits(self, folder, card):
-        """`{"<split>": Examples}` of codes, checked once."""
-        if folder in self._checked:
-            return self._checked[folder]
-        for flags, found, expected in (
-            ("--image_size and --strides", "map_sizes", self.config.map_sizes),
-            ("--num_codes", "num_codes", self.config.num_codes),
-        ):
-            if json.dumps(card[found]) != json.dumps(expected):
-                raise UserError(
-                    f"{folder} holds codes of other {flags}: "
-                    f"{json.dumps(card[found])} there, {json.dumps(expected)} "
-                    "here."
-                )
-        self._checked[folder] = {
-            split: code_records.code_examples(folder, card, split)
-            for split in ("train", "validation")
-        }
-        return self._checked[folder]
+        Raises:
+            UserError: If what the stage needs does not exist yet.
+        """
+        stage = self.config.stage
+        if stage == "prior":
+            index = self.config.level_names.index(self.config.level)
+            self.train_prior(index, *self._codes())
+            return
+        if stage != "codes":
+            self.train_autoencoder()
+            self._unless_exists(
+                self.path(folder.RECONSTRUCTIONS), self._write_reconstructions
+            )
+            path = self.path(folder.EXPORTS, "autoencoder")
+            self._unless_exists(path, self.export_autoencoder)
+        if stage == "autoencoder":
+            return
+        codes_dir = self.path(folder.CODES)
+        card = self.extract_codes(codes_dir)
+        if stage == "codes":
+            return
+        for index in range(len(self.config.levels)):
+            self.train_prior(index, codes_dir, card)
+        results.write_metrics(self.config, self.path(folder.METRICS_FILE))
+        generator = self.path(folder.EXPORTS, "generator")
+        self._unless_exists(generator, self.export_generator)
+        self._unless_exists(
+            self.path(folder.SAMPLES_FILE),
+            lambda path: results.write_samples(path, generator, self.config),
+        )
 
-    def path(self, *parts: str) -> str:
-        """A path in the run's folder."""
-        return os.path.join(self.config.run_dir, *parts)
+    def _write_reconstructions(self, path):
+        autoencoder = self.network(folder.AUTOENCODER)
+        results.write_reconstructions(
+            path, autoencoder, self._images("validation")
+        )
 
-    def _pictures(self, split, augment=()):
+    def export_autoencoder(self, path: str) -> None:
+        """Writes the autoencoder's SavedModel, in an earlier one's place."""
+        autoencoder = self.network(folder.AUTOENCODER)
+        write.export_autoencoder(autoencoder, self.config.image_size, path)
+
+    def export_generator(self, path: str) -> None:
+        """Writes the generator's SavedModel, in an earlier one's place."""
+        names = map(folder.prior_folder, self.config.level_names)
+        write.export_generator(
+            self.network(folder.AUTOENCODER),
+            [self.network(name) for name in names],
+            path,
+            self._class_names(self._codes()[1]),
+        )
+
+    def _unless_exists(self, path, make: Callable[[str], None]) -> None:
+        if not tf.io.gfile.exists(path):
+            make(path)
+
+    def network(self, name: str) -> keras.Model:
+        """A finished network, with its averaged weights.
+
+        Args:
+            name: Name of its folder.
+
+        Raises:
+            UserError: If it is not trained, or its file is damaged.
+        """
+        if name not in self._networks:
+            self._check_finished(name)
+            path = self.path(name, folder.MODEL_FILE)
+            with self.strategy.scope():
+                self._networks[name] = _load_model(path)
+        return self._networks[name]
+
+    def _check_finished(self, name):
+        if not self.is_finished(name):
+            path = self.path(name, folder.MODEL_FILE)
+            raise UserError(
+                f"{path} does not exist: train this network first (--stage)."
+            )
+
+    def is_finished(self, name: str) -> bool:
+        """Whether the network of a folder is trained."""
+        return tf.io.gfile.exists(self.path(name, folder.MODEL_FILE))
+
+    def _images(self, split, augment=()):
         config = self.config
         return image_examples(
             self._source,
@@ -145,174 +192,126 @@ class Run:
             config.augmenter,
         )
 
-    def carry_out(self) -> None:
-        """Does the configuration's stage, or all of them.
+    def train_autoencoder(self) -> None:
+        """Stage 1."""
+        splits = {
+            "train": self._images("train", self.config.augment),
+            "validation": self._images("validation"),
+        }
+        self._train(
+            folder.AUTOENCODER,
+            lambda: networks.make_autoencoder(self.config, self._dtype),
+            lambda model: networks.training_plan(self.config, model),
+            splits,
+            [folder.RECONSTRUCTIONS, folder.EXPORTS],
+        )
+
+    def train_prior(self, index: int, codes_dir: str, card: dict) -> None:
+        """Stage 2 of one level.
+
+        Args:
+            index: 0 for the top.
+            codes_dir: Folder of the codes, complete.
+            card: Their card.
 
         Raises:
-            UserError: If what the stage needs is not there yet.
+            UserError: If the codes are not of this configuration's levels, or
+                the prior was begun with another autoencoder's.
         """
-        stage, names = self.config.stage, self.config.level_names
-        if stage == "prior":
-            self.train_prior(names.index(self.config.level), *self._codes())
-            return
-        if stage == "codes":
-            autoencoder = self.finished_autoencoder()
-        else:
-            autoencoder = self.train_autoencoder()
-            self.write_reconstructions(autoencoder)
-            self._export_autoencoder(autoencoder)
-        if stage == "autoencoder":
-            return
-        folder = self.path("codes")
-        card = self.extract_codes(autoencoder, folder)
-        if stage == "codes":
-            return
-        priors = [
-            self.train_prior(level, folder, card) for level in range(len(names))
-        ]
-        self.write_metrics()
-        class_names = self._class_names(card)
-        self._export_generator(autoencoder, priors, class_names)
-        self.write_samples(autoencoder, priors, class_names)
-
-    def _class_names(self, card):
-        return card["class_names"] if self.config.class_conditional else []
-
-    def train_autoencoder(self) -> VQVAE2:
-        """Stage 1. Returns the autoencoder with its averaged weights."""
-        config = self.config
-        plan = TrainingPlan(
-            steps=config.steps,
-            batch_size=config.batch_size,
-            make_optimizer=lambda: keras.optimizers.Adam(
-                networks.learning_rate(config)
+        splits = self._code_splits(codes_dir, card)
+        name = folder.prior_folder(self.config.level_names[index])
+        self._claim_prior(
+            name,
+            card,
+            f"give other --codes_dir, or remove {self.path(name)} to train it "
+            "again",
+        )
+        classes = len(self._class_names(card))
+        self._train(
+            name,
+            lambda: networks.make_prior(
+                self.config, index, classes, self._dtype
             ),
-            polyak_decay=config.polyak_decay,
-            seed=config.seed,
-            steps_per_call=config.steps_per_loop,
-            validate_every=config.validate_every,
-        )
-        return self._train(
-            "autoencoder",
-            lambda: networks.make_autoencoder(config, self._dtype),
-            self._pictures("train", config.augment),
-            self._pictures("validation"),
-            plan,
-            ["reconstructions.png", "saved_models"],
+            lambda model: networks.training_plan(self.config, model, index),
+            splits,
+            [os.path.join(folder.EXPORTS, "generator")],
         )
 
-    def finished_autoencoder(self) -> VQVAE2:
-        """The run's autoencoder.
+    def _train(self, name, make_model, make_plan, splits, dependent):
+        """Trains a network unless it is finished.
 
-        Raises:
-            UserError: If it is not trained.
+        `dependent` are entries of the run's folder that depend on the network;
+        what is left of earlier ones is removed.
         """
-        path = self._finished_autoencoder_path()
-        with self.strategy.scope():
-            return _load_model(path)
-
-    def _finished_autoencoder_path(self):
-        path = self.path("autoencoder", MODEL_FILE)
-        if not tf.io.gfile.exists(path):
-            raise UserError(
-                f"{path} is not there: the autoencoder is to be trained first "
-                "(--stage=autoencoder, or all)."
-            )
-        return path
-
-    def _train(self, name, make_model, train, validation, plan, results):
-        """Trains a network, or loads it if that was done before.
-
-        `results` are entries of the run's folder that the network has a part
-        in; what is left of an earlier one's is removed.
-        """
-        model_path = self.path(name, MODEL_FILE)
-        if not tf.io.gfile.exists(model_path):
+        if not self.is_finished(name):
             with lock(self.path(name)):
                 # Another process may have finished it at this moment.
-                if not tf.io.gfile.exists(model_path):
-                    return self._train_or_go_on(
-                        name, make_model, train, validation, plan, results
-                    )
-        print(f"{name}: finished before, {model_path}", flush=True)
-        with self.strategy.scope():
-            return _load_model(model_path)
+                if not self.is_finished(name):
+                    for entry in [*dependent, *folder.FINAL_FILES]:
+                        atomic.remove(self.path(entry))
+                    self._train_now(name, make_model, make_plan, splits)
+                    return
+        path = self.path(name, folder.MODEL_FILE)
+        print(f"{name}: already finished, {path}", flush=True)
 
-    def _train_or_go_on(
-        self, name, make_model, train, validation, plan, results
-    ):
-        for entry in (*results, "samples.png", METRICS_FILE):
-            remove(self.path(entry))
+    def _train_now(self, name, make_model, make_plan, splits):
         # The same first weights whatever ran before in this process.
         keras.utils.set_random_seed(self.config.seed)
         with self.strategy.scope():
             model = make_model()
         print(f"{name}: {model.count_params():,} parameters", flush=True)
-        trainer = TensorFlowTrainer(model, train, plan, self.strategy)
-        metrics = fit(
-            model,
-            trainer,
-            validation,
-            plan,
-            self.path(name),
-            name,
-            TensorBoard(self.path(name, "logs")),
-        )
+        plan = make_plan(model)
+        trainer = TensorFlowTrainer(model, splits["train"], plan, self.strategy)
+        try:
+            metrics = fit(
+                model,
+                trainer,
+                splits["validation"],
+                plan,
+                self.path(name),
+                name,
+                TensorBoard(self.path(name, "logs")),
+            )
+        except TrainingDivergedError as error:
+            prefix = "" if name == folder.AUTOENCODER else "prior_"
+            raise UserError(
+                f"{error}; give a smaller --{prefix}learning_rate and another "
+                "--run_dir."
+            ) from error
         # As the paper's table 1 has it, training beside validation.
         seen = model.metrics_from_statistics(
-            trainer.evaluate(train, plan.batch_size)
+            trainer.evaluate(splits["train"], plan.batch_size)
         )
         metric = model.selection_metric
         metrics = {**metrics, f"train_{metric}": seen[metric]}
-        write_text(self.path(name, RESULT_FILE), _json(metrics))
-        with replacing(self.path(name, MODEL_FILE)) as temporary:
+        atomic.write_json(self.path(name, folder.RESULT_FILE), metrics)
+        with atomic.replacing(self.path(name, folder.MODEL_FILE)) as temporary:
             model.save(temporary)
-        print(f"{name}: {_sentence(metrics)}", flush=True)
-        return model
+        self._networks[name] = model
+        shown = [f"{key} {value:.4g}" for key, value in metrics.items()]
+        print(f"{name}: {', '.join(shown)}", flush=True)
 
-    def write_reconstructions(self, autoencoder: VQVAE2) -> None:
-        """Writes reconstructions.png of held-out pictures."""
-        path = self.path("reconstructions.png")
-        if tf.io.gfile.exists(path):
-            return
-        validation = self._pictures("validation")
-        batches = evaluation_batches(validation, 2 * _GRID_PICTURES)
-        batch = next(iter(batches))
-        images = batch["image"][: int(tf.reduce_sum(batch["weight"]))]
-        restored = keras.ops.convert_to_numpy(
-            autoencoder(images)["reconstruction"]
-        )
-        rows = []
-        for start in range(0, len(images), _GRID_PICTURES):
-            stop = start + _GRID_PICTURES
-            rows += [images[start:stop].numpy(), restored[start:stop]]
-        pictures.save_grid(
-            path, rows, ["held-out", "restored"] * (len(rows) // 2)
-        )
-
-    def extract_codes(self, autoencoder: VQVAE2, folder: str) -> dict:
+    def extract_codes(self, codes_dir: str) -> dict:
         """Algorithm 2, lines 1 to 7. Returns the codes' card.
 
         Args:
-            autoencoder: The trained one.
-            folder: That the codes are written to.
+            codes_dir: Folder that the codes are written to.
         """
         config = self.config
         return extract_codes(
-            autoencoder,
+            self.network(folder.AUTOENCODER),
             {
                 "train": (
-                    self._pictures("train", config.code_augment),
+                    self._images("train", config.code_augment),
                     config.code_passes,
                 ),
-                "validation": (self._pictures("validation"), 1),
+                "validation": (self._images("validation"), 1),
             },
-            folder,
+            codes_dir,
+            config.levels,
             {
-                "map_sizes": [list(size) for size in config.map_sizes],
-                "num_codes": config.num_codes,
                 "class_names": self._source.class_names,
-                "pictures": self._source.builder.info.full_name,
+                "images": self._source.builder.info.full_name,
                 "code_augment": config.code_augment,
                 "seed": config.seed,
             },
@@ -320,207 +319,108 @@ class Run:
             config.seed,
         )
 
-    def train_prior(self, level: int, folder: str, card: dict) -> PixelSNAIL:
-        """Stage 2 of one level. Returns the prior, its weights averaged.
+    def _codes(self, codes_dir=None):
+        """Folder and card of existing codes."""
+        codes_dir = codes_dir or self.config.codes_dir
+        codes_dir = codes_dir or self.path(folder.CODES)
+        return codes_dir, records.read_card(codes_dir)
 
-        Args:
-            level: 0 for the top.
-            folder: Of the codes, complete.
-            card: Their card.
+    def _code_splits(self, codes_dir, card) -> dict[str, Examples]:
+        """Examples of codes by their split, checked once."""
+        if card["levels"] != [x.to_json() for x in self.config.levels]:
+            raise UserError(
+                f"{codes_dir} holds codes of other levels: "
+                f"{_describe(card['levels'])} there, "
+                f"{_describe(x.to_json() for x in self.config.levels)} here."
+            )
+        if codes_dir not in self._splits:
+            self._splits[codes_dir] = {
+                split: records.code_examples(codes_dir, card, split)
+                for split in ("train", "validation")
+            }
+        return self._splits[codes_dir]
 
-        Raises:
-            UserError: If the codes are not of this configuration's sizes, or
-                the prior was begun with another autoencoder's.
-        """
-        config = self.config
-        splits = self._code_splits(folder, card)
-        name = f"prior_{config.level_names[level]}"
-        self._claim_prior(
-            name,
-            card,
-            f"give other --codes_dir, or remove {self.path(name)} to train it "
-            "anew",
-        )
-        plan = TrainingPlan(
-            steps=config.prior_steps[level],
-            batch_size=config.prior_batch_size[level],
-            make_optimizer=lambda: keras.optimizers.Adam(
-                networks.prior_learning_rate(config, level)
-            ),
-            polyak_decay=config.prior_polyak_decay[level],
-            seed=config.seed,
-            steps_per_call=config.steps_per_loop,
-            validate_every=config.validate_every,
-        )
-        num_classes = len(self._class_names(card))
-        return self._train(
-            name,
-            lambda: networks.make_prior(
-                config, level, num_classes, self._dtype
-            ),
-            splits["train"],
-            splits["validation"],
-            plan,
-            ["saved_models/generator"],
-        )
+    def _class_names(self, card):
+        return card["class_names"] if self.config.class_conditional else []
 
     def _claim_prior(self, name, card, advice):
-        """Notes whose codes a prior is of; refuses another autoencoder's."""
-        cards.claim(
+        """Records whose codes a prior is of; refuses another autoencoder's."""
+        provenance.claim(
             self.path(name),
             ORIGIN_FILE,
             {
                 "fingerprint of the autoencoder": card["fingerprint"],
                 "classes": self._class_names(card),
             },
-            [self.path(name, MODEL_FILE), self.path(name, STATE_FILE)],
+            [self.path(name, folder.MODEL_FILE), self.path(name, STATE_FILE)],
             advice,
         )
 
     def evaluate_priors(
         self, codes_dir: str | None = None
     ) -> dict[str, dict[str, float]]:
-        """NLL of the finished priors, over all codes of both splits.
+        """Metrics of the finished priors, over all codes of both splits.
 
         Args:
             codes_dir: Folder of the codes, if not the run's own.
 
         Returns:
-            For each level, coarsest first, `train_nll` and `validation_nll`
-            in nats a code, `train_bits_per_image` and
-            `validation_bits_per_image`.
+            For each level, coarsest first, each metric of the prior with
+            `train_` and `validation_` before its name: `nll` in nats a code,
+            `bits_per_image`.
 
         Raises:
             UserError: If there are no codes or no prior, or they are of
                 different autoencoders.
         """
-        config = self.config
-        folder, card = self._codes(codes_dir)
-        splits = self._code_splits(folder, card)
-        self._check_batch_sizes("prior_batch_size", config.prior_batch_size)
-        results = {}
-        for level, name in enumerate(config.level_names):
-            path = self.path(f"prior_{name}", MODEL_FILE)
-            if not tf.io.gfile.exists(path):
+        codes_dir, card = self._codes(codes_dir)
+        splits = self._code_splits(codes_dir, card)
+        batch_sizes = self.config.prior_batch_size
+        metrics = {}
+        pairs = zip(self.config.level_names, batch_sizes, strict=True)
+        for level, batch_size in pairs:
+            batch_size += -batch_size % self.strategy.num_replicas_in_sync
+            name = folder.prior_folder(level)
+            if not self.is_finished(name):
                 continue
             self._claim_prior(
-                f"prior_{name}",
+                name,
                 card,
-                f"the codes of {folder} are not what it was trained on; give "
+                f"the prior was not trained on the codes of {codes_dir}; give "
                 "other --codes_dir",
             )
-            with self.strategy.scope():
-                model = _load_model(path)
+            model = self.network(name)
             evaluate = make_evaluation(model, self.strategy)
-            results[name] = {
+            metrics[level] = {
                 f"{split}_{metric}": value
                 for split, examples in splits.items()
                 for metric, value in model.metrics_from_statistics(
-                    evaluate(examples, config.prior_batch_size[level])
+                    evaluate(examples, batch_size)
                 ).items()
             }
-        if not results:
-            raise UserError(
-                f"--run_dir={config.run_dir} has no finished prior."
-            )
-        return results
+        if not metrics:
+            raise UserError(f"{self.path()} has no finished prior.")
+        return metrics
 
-    def write_metrics(self) -> None:
-        """Gathers the networks' held-out results into metrics.json."""
-        metrics = self._result("autoencoder")
-        bits = 0.0
-        for name in self.config.level_names:
-            result = self._result(f"prior_{name}")
-            metrics[f"{name}_nll"] = result["nll"]
-            metrics[f"{name}_train_nll"] = result["train_nll"]
-            metrics[f"{name}_bits_per_image"] = result["bits_per_image"]
-            bits += result["bits_per_image"]
-        metrics["bits_per_image"] = bits
-        write_text(self.path(METRICS_FILE), _json(metrics))
-        print(_json(metrics), flush=True)
 
-    def _result(self, name):
-        path = self.path(name, RESULT_FILE)
-        if not tf.io.gfile.exists(path):
-            raise UserError(
-                f"{path} is not there: it belongs to {MODEL_FILE}, with which "
-                "it is to be copied."
-            )
-        with tf.io.gfile.GFile(path) as file:
-            try:
-                return json.load(file)
-            except ValueError as error:
-                raise UserError(
-                    f"{path} is damaged; remove {MODEL_FILE} beside it to "
-                    "write both anew."
-                ) from error
-
-    def write_samples(
-        self,
-        autoencoder: VQVAE2,
-        priors: list[PixelSNAIL],
-        class_names: list[str],
-    ) -> None:
-        """Writes samples.png, a row for each of the first 16 classes."""
-        path = self.path("samples.png")
-        if tf.io.gfile.exists(path):
-            return
-        config = self.config
-        per_row = config.samples_per_class
-        titles = class_names[:_SAMPLE_ROWS] or None
-        num_rows = len(titles) if titles else 4
-
-        def draw(batch):
-            labels, images = batch
-            return sample_levels(
-                priors,
-                labels=labels,
-                temperatures=config.temperature,
-                seed=config.seed,
-                images=images,
-            )
-
-        draw = compile_sampler(draw)
-        decode = tf.function(autoencoder.decode)
-        labels = tf.repeat(tf.range(num_rows), per_row)
-        batches = tf.data.Dataset.from_tensor_slices(
-            (labels, tf.range(num_rows * per_row))
-        ).batch(per_row)
-        rows = [
-            decode(draw(batch)).numpy()
-            for batch in tqdm(batches, desc="samples", unit="row")
-        ]
-        pictures.save_grid(path, rows, titles)
-
-    def _export_autoencoder(self, autoencoder):
-        path = self.path("saved_models", "autoencoder")
-        if not tf.io.gfile.exists(path):
-            export.export_autoencoder(autoencoder, self.config.image_size, path)
-
-    def _export_generator(self, autoencoder, priors, class_names):
-        path = self.path("saved_models", "generator")
-        if not tf.io.gfile.exists(path):
-            export.export_generator(autoencoder, priors, path, class_names)
+def _describe(levels):
+    """Levels in words: "top 8x8 of 256 codes, ..."."""
+    return ", ".join(
+        f"{level['name']} {level['height']}x{level['width']} of "
+        f"{level['num_codes']} codes"
+        for level in levels
+    )
 
 
 def _load_model(path):
     try:
         return keras.saving.load_model(path)
-    except Exception as error:  # Of any kind, as the damage is.
+    except Exception as error:  # Damage raises any of many types.
         if is_disk_full(error) or isinstance(
             error, (MemoryError, tf.errors.ResourceExhaustedError)
         ):
             raise  # Then the file may be sound.
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{path} cannot be loaded; remove it to resume from the "
-            f"last training state. {reason}"
+            f"{path} cannot be loaded; remove it to resume from the last "
+            f"training state. {one_line(error)}"
         ) from error
-
-
-def _json(values):
-    return json.dumps(values, indent=2) + "\n"
-
-
-def _sentence(metrics):
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

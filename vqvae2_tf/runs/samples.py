@@ -1,4 +1,4 @@
-"""The folder that drawn pictures are written to, class by class."""
+"""The folder that samples are written to, class by class."""
 
 import os
 import re
@@ -7,30 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from vqvae2_tf.codes import npz as code_files
+from vqvae2_tf.codes import npz
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.grids import load_image
 from vqvae2_tf.files.grids import save_grid
 from vqvae2_tf.files.grids import save_image
+from vqvae2_tf.files.listing import list_files
 
-PICTURES = "pictures"
+IMAGES = "images"
 CODES = "codes"
 GRID = "grid.png"
-ENTRIES = (PICTURES, CODES, GRID)
+ENTRIES = (IMAGES, CODES, GRID)
 _GRID_ROWS = 16
 _GRID_COLUMNS = 8
 
 
 class SampleFolder:
-    """A sample's files: `pictures/<class>/<index>.png`, and the like in codes.
+    """Samples on disk: `images/<class>/<index>.png`, and codes likewise.
 
-    A class's folder is named by its label and its name, so that the pictures
-    can be trained on as a folder of classes in the same order. Without classes
+    A class's folder is named by its label and its name, so that the images can
+    be trained on as a folder of classes in the same order. Without classes
     there are no such folders.
 
     Args:
-        folder: Of the sample.
-        class_names: Of all classes of the generator.
+        folder: Folder of the samples.
+        class_names: Names of all classes of the generator.
         keep_codes: Whether codes are written too.
     """
 
@@ -46,43 +47,35 @@ class SampleFolder:
             for label, name in enumerate(class_names)
         ]
 
-    def path(self, part: str, label: int, index: int, ending: str) -> str:
-        """Path of a picture or its codes.
+    def path(self, part: str, label: int, index: int) -> str:
+        """Path of an image or its codes, relative to the folder.
 
         Args:
-            part: `PICTURES` or `CODES`.
-            label: Of its class; 0 without classes.
+            part: `IMAGES` or `CODES`.
+            label: Its class; 0 without classes.
             index: Its number within the class.
-            ending: Of the file.
         """
+        ending = npz.ENDING if part == CODES else ".png"
         middle = self._names[label : label + 1]
-        return os.path.join(self.folder, part, *middle, f"{index:06d}{ending}")
+        return os.path.join(part, *middle, f"{index:06d}{ending}")
 
-    def found(self, labels: Sequence[int], count: int) -> np.ndarray:
-        """Which pictures, and codes if they are kept, are on disk.
+    def missing(
+        self, labels: Sequence[int], count: int
+    ) -> list[tuple[int, int]]:
+        """`(label, index)` of the samples that are not wholly on disk.
 
         Args:
-            labels: Of the sample's classes.
-            count: Pictures of each class.
-
-        Returns:
-            `[count, len(labels)]` bool.
+            labels: Labels of the classes.
+            count: Samples of each class.
         """
-        found = np.ones((count, len(labels)), bool)
-        endings = {PICTURES: ".png"}
-        if self.keep_codes:
-            endings[CODES] = code_files.ENDING
-        for part, ending in endings.items():
-            for column, label in enumerate(labels):
-                listed = np.zeros(count, bool)
-                folder = os.path.dirname(self.path(part, label, 0, ending))
-                if tf.io.gfile.exists(folder):
-                    for name in tf.io.gfile.listdir(folder):
-                        number = re.fullmatch(r"(\d{6})" + ending, name)
-                        if number and int(number[1]) < count:
-                            listed[int(number[1])] = True
-                found[:, column] &= listed
-        return found
+        existing = set(list_files(self.folder, [".png", npz.ENDING]))
+        parts = (IMAGES, CODES) if self.keep_codes else (IMAGES,)
+        return [
+            (label, index)
+            for index in range(count)
+            for label in labels
+            if any(self.path(p, label, index) not in existing for p in parts)
+        ]
 
     def write(
         self,
@@ -91,56 +84,40 @@ class SampleFolder:
         codes: dict[str, np.ndarray],
         image: np.ndarray,
     ) -> None:
-        """Writes a picture, and its codes if they are kept.
+        """Writes an image, and its codes if they are kept.
 
         Args:
-            label: Of its class.
+            label: Its class.
             index: Its number within the class.
-            codes: `{"<level>": [h, w] int32}`.
+            codes: `{"<level>": [*level.shape]}`.
             image: `[H, W, C]` float32 in [-1, 1].
         """
         if self.keep_codes:
-            code_files.save_codes(
-                self.path(CODES, label, index, code_files.ENDING), codes
-            )
-        save_image(self.path(PICTURES, label, index, ".png"), image)
-
-    def _load(self, label, index):
-        path = self.path(PICTURES, label, index, ".png")
-        try:
-            return load_image(path)
-        except (OSError, tf.errors.OpError) as error:
-            raise UserError(
-                f"{path} cannot be read; remove it to have it drawn again."
-            ) from error
+            path = self.path(CODES, label, index)
+            npz.save_codes(os.path.join(self.folder, path), codes)
+        path = self.path(IMAGES, label, index)
+        save_image(os.path.join(self.folder, path), image)
 
     def write_grid(self, labels: Sequence[int], count: int) -> str:
-        """Writes a PNG of the first pictures on disk.
+        """Writes a PNG of the first images on disk.
 
         Args:
-            labels: Of the sample's classes; the first 16 get a row of 8.
-                Without classes the first 16 rows are filled.
-            count: Pictures of each class.
+            labels: Labels of the classes; the first 16 get a row of 8. Without
+                classes the first 16 rows are filled.
+            count: Images of each class.
 
         Returns:
             Its path.
         """
+        across = min(count, _GRID_COLUMNS)
         if self._titles:
             labels = labels[:_GRID_ROWS]
             titles = [self._titles[label] for label in labels]
-            shown = [
-                (label, index)
-                for label in labels
-                for index in range(min(count, _GRID_COLUMNS))
-            ]
+            cells = [(label, i) for label in labels for i in range(across)]
         else:
             titles = None
-            shown = [
-                (0, index)
-                for index in range(min(count, _GRID_ROWS * _GRID_COLUMNS))
-            ]
-        images = [self._load(*which) for which in shown]
-        across = min(count, _GRID_COLUMNS)
+            cells = [(0, i) for i in range(min(count, _GRID_ROWS * across))]
+        images = [self._load(*cell) for cell in cells]
         rows = [
             np.stack(images[start : start + across])
             for start in range(0, len(images), across)
@@ -148,3 +125,12 @@ class SampleFolder:
         path = os.path.join(self.folder, GRID)
         save_grid(path, rows, titles)
         return path
+
+    def _load(self, label, index):
+        path = os.path.join(self.folder, self.path(IMAGES, label, index))
+        try:
+            return load_image(path)
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"{path} cannot be read; remove it to draw it again."
+            ) from error

@@ -2,5 +2,3 @@
 
 from vqvae2_tf.sampling.sample import sample
 from vqvae2_tf.sampling.sample import sample_levels
-
-__all__ = ["sample", "sample_levels"]

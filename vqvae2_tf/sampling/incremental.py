@@ -3,50 +3,54 @@
 from keras import ops
 
 from vqvae2_tf.layers.row_buffer import read_columns
+from vqvae2_tf.sampling.code_buffer import CodeBuffer
 
 
-def sample_incremental(
-    prior, noise, choose, batch_size, labels=None, coarser=()
+def draw(
+    prior, noise, labels=None, coarser=(), known=None, known_mask=None, **kwargs
 ):
-    """Samples code maps; each position costs what it adds to the one before.
+    """Draws code maps; each position costs what it adds to the one before.
 
-    The prior keeps what it has computed: it is moved on by one row, which
-    prepares what the rows above say to the whole row, and by one position,
-    which gives the logits there. The codes are those of `sample_naive`, but
-    for ties within rounding.
+    The prior keeps what it has computed: it advances by one row, which
+    prepares what the rows above contribute to the whole row, and by one
+    position, which gives the distribution there. The codes are those of
+    `naive.draw`, but for ties within rounding.
 
     Args:
-        prior: Has `map_size`, `initial_state`, `next_row`, `step` and `write`
-            as `PixelSNAIL` has.
-        noise: As in `sample_naive`.
-        choose: As in `sample_naive`.
-        batch_size: B.
-        labels: As in `sample_naive`.
-        coarser: As in `sample_naive`.
+        prior: `priors.RasterPrior`.
+        noise: `Noise`.
+        labels: `[B]` int32, if the prior has classes.
+        coarser: List of the coarser levels' maps, coarsest first.
+        known: `[B, H, W]` codes of which some are kept, or None.
+        known_mask: `[B, H, W]` bool, where they are kept.
+        **kwargs: Options of `prior.head.draw`.
 
     Returns:
-        Codes `[B, H, W]` int32.
+        Codes `[B, *level.shape]`.
     """
-    height, width = prior.map_size
+    height, width = prior.level.size
+    buffer = CodeBuffer(prior.level, noise.batch_size, known, known_mask)
 
     def next_row(row, carry):
         state, codes = carry
         state = prior.next_row(state, row)
-        # Of the whole row at once: a position's own is small work.
-        row_noise = noise(row * width + ops.arange(width, dtype="int32"))
+        # For the whole row at once: a position's own is small work.
+        positions = row * width + ops.arange(width, dtype="int32")
+        row_numbers = prior.head.random_numbers(noise, positions)
 
         def next_position(column, carry):
             state, codes = carry
-            logits, state = prior.step(state, row, column)
+            parameters, state = prior.step(state, row, column)
+            numbers = read_columns(row_numbers, column)
+            chosen = prior.head.draw(parameters, numbers, **kwargs)
             position = row * width + column
-            chosen = choose(logits, read_columns(row_noise, column), position)
+            chosen = buffer.keep_known(chosen, position)
             state = prior.write(state, chosen, column)
-            codes = ops.slice_update(codes, (0, position), chosen[:, None])
-            return state, codes
+            return state, buffer.write(codes, chosen, position)
 
         return ops.fori_loop(0, width, next_position, (state, codes))
 
-    state = prior.initial_state(batch_size, labels, coarser)
-    codes = ops.zeros((batch_size, height * width), dtype="int32")
+    state = prior.initial_state(noise.batch_size, labels, coarser)
+    codes = buffer.empty()
     _, codes = ops.fori_loop(0, height, next_row, (state, codes))
-    return ops.reshape(codes, (batch_size, height, width))
+    return buffer.maps(codes)

@@ -2,9 +2,12 @@
 
 Backends and compilers draw different uniform numbers from one seed; only
 integer arithmetic agrees everywhere. So the bits come from a counter-based
-generator in `keras.ops`, and each number depends only on (seed, image,
-position, code), never on the batch it is drawn in.
+generator in `keras.ops`, and each number depends only on (seed, sample id,
+level, position, index), never on the batch it is drawn in.
 """
+
+import dataclasses
+from typing import Any
 
 from keras import ops
 
@@ -37,31 +40,53 @@ def threefry_2x32(key, counter):
     return x0, x1
 
 
-def random_bits(seed, images, positions, num_codes, stream=0):
-    """uint32 bits for each image, position and code.
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """The random numbers of one level's samples.
 
     Args:
         seed: int or integer scalar tensor, taken modulo 2^32.
-        images: `[B]` int32, the number of each image in the whole sample.
-        positions: `[P]` int32, positions in raster order.
-        num_codes: K, at most 131,072.
-        stream: int below 65,536; the level, so that levels differ.
-
-    Returns:
-        `[B, P, K]` uint32.
+        sample_ids: `[B]` int32, the number of each sample.
+        level: Number of the level, below 256, so that levels differ.
     """
-    if isinstance(seed, int):
-        seed %= 2**32
-    half = (num_codes + 1) // 2
-    codes = ops.cast(ops.arange(half), "uint32")
-    codes = codes + ops.cast(stream * 65536, "uint32")
-    key = (
-        ops.cast(seed, "uint32"),
-        ops.cast(images, "uint32")[:, None, None],
-    )
-    counter = (ops.cast(positions, "uint32")[None, :, None], codes)
-    first, second = threefry_2x32(key, counter)
-    return ops.concatenate([first, second], axis=-1)[..., :num_codes]
+
+    seed: Any
+    sample_ids: Any
+    level: int = 0
+
+    @property
+    def batch_size(self):
+        """B; a tensor if it is only known at run time."""
+        size = self.sample_ids.shape[0]
+        return ops.shape(self.sample_ids)[0] if size is None else size
+
+    def bits(self, positions, count, step=0):
+        """Random bits.
+
+        Args:
+            positions: `[P]` int32, positions in raster order.
+            count: Numbers at a position, at most 131,072.
+            step: Number of the decoding step, below 256.
+
+        Returns:
+            `[B, P, count]` uint32.
+        """
+        half = (count + 1) // 2
+        stream = self.level + 256 * step
+        indices = ops.cast(ops.arange(half), "uint32")
+        indices = indices + ops.cast(stream * 65536, "uint32")
+        seed = self.seed % 2**32 if isinstance(self.seed, int) else self.seed
+        sample_ids = ops.cast(self.sample_ids, "uint32")
+        positions = ops.cast(positions, "uint32")
+        pair = threefry_2x32(
+            (ops.cast(seed, "uint32"), sample_ids[:, None, None]),
+            (positions[None, :, None], indices),
+        )
+        return ops.concatenate(pair, axis=-1)[..., :count]
+
+    def gumbel(self, positions, count, step=0):
+        """Standard Gumbel noise, `[B, P, count]` float32; see `bits`."""
+        return gumbel(self.bits(positions, count, step))
 
 
 def gumbel(bits):

@@ -4,14 +4,7 @@ import numbers
 
 from keras import ops
 
-from vqvae2_tf.sampling.incremental import sample_incremental
-from vqvae2_tf.sampling.naive import sample_naive
-from vqvae2_tf.sampling.noise import gumbel
-from vqvae2_tf.sampling.noise import random_bits
-from vqvae2_tf.sampling.truncation import keep_top_k
-from vqvae2_tf.sampling.truncation import keep_top_p
-
-METHODS = {"naive": sample_naive, "incremental": sample_incremental}
+from vqvae2_tf.sampling.noise import Noise
 
 
 def sample(
@@ -19,129 +12,98 @@ def sample(
     labels=None,
     coarser=(),
     batch_size=None,
-    temperature=1.0,
     seed=0,
-    method="incremental",
-    images=None,
-    top_k=None,
-    top_p=None,
-    given=None,
-    keep=None,
+    sample_ids=None,
+    known=None,
+    known_mask=None,
+    **options,
 ):
     """Samples one level's code maps.
 
-    Gumbel-max: the code at a position is the argmax of logits / temperature
-    plus noise. Image i of a seed is the same whatever the batch it is sampled
-    in, up to rounding of the network: its noise depends only on the seed, i,
-    the level and the position. To be compiled by the caller; eagerly it is
-    slow on TensorFlow.
+    Sample i of a seed is the same whatever batch it is drawn in, up to rounding
+    of the network: its noise depends only on the seed, i, the level and the
+    position. The caller compiles this function: eagerly it is slow on
+    TensorFlow.
 
     Args:
-        prior: A `PixelSNAIL`, or what is called like one.
+        prior: `priors.Prior`.
         labels: `[B]` int32 in [0, num_classes), if the prior has classes.
         coarser: List of the coarser levels' codes, `[B, h, w]` int32,
             coarsest first.
-        batch_size: B, if neither labels, nor coarser nor given codes nor
-            `images` say it.
-        temperature: At least 1e-6; the logits are divided by it.
+        batch_size: B, if no other argument determines it.
         seed: int, or integer scalar tensor; fixes the result.
-        method: A key of `METHODS`.
-        images: `[B]` int32, the number of each image in the whole sample;
-            0 to B - 1 by default.
-        top_k: Only the `top_k` likeliest codes are drawn; an int or integer
-            scalar tensor, 1 or more, or None for all.
-        top_p: Only the likeliest codes that together reach this probability
-            (after temperature and top-k) are drawn; a float or scalar tensor
-            in (0, 1], or None for all.
-        given: `[B, H, W]` int32, codes of which some are kept: a partial map
+        sample_ids: `[B]` int32, the number of each sample; 0 to B - 1 by
+            default.
+        known: `[B, H, W]` int32, codes of which some are kept: a partial map
             to complete or to paint into.
-        keep: `[H, W]` or `[B, H, W]` bool, where the given codes are kept.
-            The other positions are drawn in raster order, each from what is
-            kept and drawn before it.
+        known_mask: `[H, W]` or `[B, H, W]` bool, where the known codes are
+            kept. The other positions are drawn from what is kept and drawn
+            before them.
+        **options: The prior's sampling options by name, numbers or scalar
+            tensors; of `PixelSNAIL` temperature, top_k and top_p (see
+            `priors.heads.CategoricalHead`).
 
     Returns:
         Codes `[B, H, W]` int32 in [0, K).
 
     Raises:
-        ValueError: If `method` is unknown, a number is out of range, B is not
-            said or said in two ways, or only one of `given` and `keep` is
-            there.
+        ValueError: If an option is unknown or out of range, B is not
+            determined or in two ways, or only one of `known` and `known_mask`
+            is given.
     """
-    _check_numbers(method, temperature, top_k, top_p)
-    if (given is None) != (keep is None):
-        raise ValueError(
-            "`given` and `keep` go together. Received: "
-            f"given={given}, keep={keep}"
-        )
-    if labels is not None:
-        labels = ops.convert_to_tensor(labels, dtype="int32")
-    if images is not None:
-        images = ops.convert_to_tensor(images, dtype="int32")
-    if given is not None:
-        given = ops.convert_to_tensor(given, dtype="int32")
-    batch_size = _batch_size(batch_size, images, labels, *coarser, given)
-    if given is not None:
-        given, keep = _flat_given(prior.map_size, batch_size, given, keep)
-    if images is None:
-        images = ops.arange(batch_size, dtype="int32")
+    if (known is None) != (known_mask is None):
+        raise ValueError("`known` and `known_mask` must be given together.")
 
-    def noise(positions):
-        bits = random_bits(
-            seed, images, positions, prior.num_codes, stream=len(coarser)
-        )
-        return gumbel(bits)
+    def tensor(value, dtype):
+        return None if value is None else ops.convert_to_tensor(value, dtype)
 
-    def choose(logits, noise, position):
-        logits = logits / temperature
-        if top_k is not None:
-            logits = keep_top_k(logits, top_k)
-        if top_p is not None:
-            logits = keep_top_p(logits, top_p)
-        codes = ops.cast(ops.argmax(logits + noise, axis=-1), "int32")
-        if given is None:
-            return codes
-
-        def here(x):
-            return ops.slice(x, (0, position), (batch_size, 1))[:, 0]
-
-        return ops.where(here(keep), here(given), codes)
-
-    return METHODS[method](
-        prior, noise, choose, batch_size, labels=labels, coarser=coarser
-    )
+    level = prior.level
+    labels = tensor(labels, "int32")
+    sample_ids = tensor(sample_ids, "int32")
+    known = tensor(known, level.dtype)
+    known_mask = tensor(known_mask, "bool")
+    batch_size = _batch_size(batch_size, sample_ids, labels, *coarser, known)
+    if known is not None:
+        _check_shape("known", known.shape[1:], level.shape)
+        _check_shape("known_mask", known_mask.shape[-2:], level.size)
+        known_mask = ops.broadcast_to(known_mask, (batch_size, *level.size))
+    if sample_ids is None:
+        sample_ids = ops.arange(batch_size, dtype="int32")
+    noise = Noise(seed, sample_ids, len(coarser))
+    options = _checked(prior, options)
+    return prior.draw(noise, labels, coarser, known, known_mask, **options)
 
 
 def sample_levels(
     priors,
     labels=None,
+    options=None,
     batch_size=None,
-    temperatures=None,
     seed=0,
-    method="incremental",
-    images=None,
-    top_ks=None,
-    top_ps=None,
-    given=None,
-    keep=None,
+    sample_ids=None,
+    known=None,
+    known_mask=None,
 ):
     """Samples all levels, each given the coarser ones (algorithm 2).
 
-    Many bottoms of one top: the top's codes, repeated, as the first of
-    `given`.
+    For many bottoms of one top, give the top's codes, repeated, as the first
+    of `known`.
+
+    Example:
+        draw = tf.function(functools.partial(sample_levels, priors),
+                           jit_compile=True)
+        top, bottom = draw(labels, [{"temperature": 0.9}, {"top_p": 0.95}])
 
     Args:
         priors: One prior a level, coarsest first.
         labels: As in `sample`, for every prior that has classes.
+        options: One dict of `sample`'s options a level; None for the defaults.
         batch_size: As in `sample`.
-        temperatures: One temperature a level; 1 by default.
         seed: As in `sample`.
-        method: As in `sample`.
-        images: As in `sample`.
-        top_ks: One `top_k` of `sample` a level; None for all codes.
-        top_ps: One `top_p` of `sample` a level; None for all codes.
-        given: One `given` of `sample` a level; None for none.
-        keep: One `keep` of `sample` a level; where it is None, given codes
-            are the level's, whole.
+        sample_ids: As in `sample`.
+        known: One `known` of `sample` a level; None for none.
+        known_mask: One `known_mask` of `sample` a level; where it is None,
+            known codes are the level's, whole.
 
     Returns:
         List of codes `[B, h, w]` int32, coarsest first.
@@ -149,99 +111,78 @@ def sample_levels(
     Raises:
         ValueError: As in `sample`; if a list has not one entry a level.
     """
-    count = len(priors)
-
-    def by_level(name, values, default=None):
+    lists = {"options": options, "known": known, "known_mask": known_mask}
+    for name, values in lists.items():
         if values is None:
-            return [default] * count
-        if len(values) != count:
+            lists[name] = [None] * len(priors)
+        elif len(values) != len(priors):
             raise ValueError(
-                f"`{name}` must have one entry for each of the {count} "
+                f"`{name}` must have one entry for each of the {len(priors)} "
                 f"levels. Received: {len(values)}"
             )
-        return values
-
-    options = zip(
-        by_level("temperatures", temperatures, 1.0),
-        by_level("top_ks", top_ks),
-        by_level("top_ps", top_ps),
-        by_level("given", given),
-        by_level("keep", keep),
-        strict=True,
-    )
+    # Determined here, as a prior without classes gets no labels.
+    batched = [sample_ids, labels, *lists["known"]]
+    batched = [None if x is None else ops.convert_to_tensor(x) for x in batched]
+    batch_size = _batch_size(batch_size, *batched)
+    common = {"batch_size": batch_size, "seed": seed, "sample_ids": sample_ids}
     codes = []
-    for prior, (temperature, top_k, top_p, old, kept) in zip(
-        priors, options, strict=True
-    ):
-        if old is not None and kept is None:
-            codes.append(ops.convert_to_tensor(old, dtype="int32"))
+    for prior, own, maps, mask in zip(priors, *lists.values(), strict=True):
+        if maps is not None and mask is None:
+            codes.append(ops.convert_to_tensor(maps, dtype=prior.level.dtype))
             continue
-        codes.append(
-            sample(
-                prior,
-                labels=labels if prior.num_classes else None,
-                coarser=list(codes),
-                batch_size=batch_size,
-                temperature=temperature,
-                seed=seed,
-                method=method,
-                images=images,
-                top_k=top_k,
-                top_p=top_p,
-                given=old,
-                keep=kept,
-            )
-        )
+        given = {**common, "known": maps, "known_mask": mask}
+        if prior.num_classes:
+            given["labels"] = labels
+        given["coarser"] = list(codes)
+        codes.append(sample(prior, **given, **(own or {})))
     return codes
 
 
-def _check_numbers(method, temperature, top_k, top_p):
-    """Raises `ValueError` for what can be told before the first tensor."""
-    if method not in METHODS:
+def _checked(prior, options):
+    """All options of a prior, by name, with the defaults of those not given."""
+    table = {flag.name: flag for flag in prior.SAMPLING_FLAGS}
+    values = {name: flag.default for name, flag in table.items()}
+    for name, value in options.items():
+        if name not in table:
+            raise ValueError(
+                f"Sampling options must be of {sorted(table)}. Received: {name}"
+            )
+        flag = table[name]
+        if isinstance(value, numbers.Real):
+            flag.check(value)
+            values[name] = flag.kind(value)
+        else:
+            values[name] = ops.cast(value, flag.dtype)
+    return values
+
+
+def _check_shape(name, shape, expected):
+    if tuple(shape) != tuple(expected):
         raise ValueError(
-            f"`method` must be one of {sorted(METHODS)}. Received: {method}"
+            f"`{name}` must have the map's shape {tuple(expected)}. Received: "
+            f"shape {tuple(shape)}"
         )
-    if isinstance(temperature, numbers.Real) and not temperature >= 1e-6:
-        raise ValueError(
-            f"`temperature` must be at least 1e-6. Received: {temperature}"
-        )
-    if isinstance(top_k, numbers.Real) and top_k < 1:
-        raise ValueError(f"`top_k` must be 1 or more. Received: {top_k}")
-    if isinstance(top_p, numbers.Real) and not 0 < top_p <= 1:
-        raise ValueError(f"`top_p` must be in (0, 1]. Received: {top_p}")
 
 
 def _batch_size(batch_size, *batched):
-    """B, as all say it that say it; a tensor if it is not known yet."""
-    told = [x for x in batched if x is not None]
-    sizes = [x.shape[0] for x in told]
-    sizes = {size for size in (batch_size, *sizes) if isinstance(size, int)}
+    """The batch size, from whichever arguments determine it.
+
+    A tensor if it is only known at run time.
+    """
+    batched = [x for x in batched if x is not None]
+    sizes = [batch_size, *(x.shape[0] for x in batched)]
+    sizes = {size for size in sizes if isinstance(size, int)}
     if len(sizes) > 1:
         raise ValueError(
-            "`batch_size`, `images`, `labels` and codes must be of equally "
-            f"many images. Received: {sorted(sizes)}"
+            "`batch_size`, `sample_ids`, `labels` and codes must be of equally "
+            f"many samples. Received: {sorted(sizes)}"
         )
     if sizes:
         return sizes.pop()
-    if told:
-        return ops.shape(told[0])[0]
+    if batched:
+        return ops.shape(batched[0])[0]
     if batch_size is None:
         raise ValueError(
-            "`batch_size` must be given without images, labels or other codes."
+            "`batch_size` must be given without sample ids, labels or codes."
         )
     return batch_size
-
-
-def _flat_given(map_size, batch_size, given, keep):
-    """Given codes and where they are kept, both `[B, H * W]`."""
-    keep = ops.convert_to_tensor(keep, dtype="bool")
-    for name, value in (("given", given), ("keep", keep)):
-        if tuple(value.shape[-2:]) != map_size:
-            raise ValueError(
-                f"`{name}` must have the map size {map_size}. Received: "
-                f"shape {tuple(value.shape)}"
-            )
-    keep = ops.broadcast_to(keep, (batch_size, *map_size))
-    return ops.reshape(given, (batch_size, -1)), ops.reshape(
-        keep, (batch_size, -1)
-    )

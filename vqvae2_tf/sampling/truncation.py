@@ -14,25 +14,14 @@ def keep_top_k(logits, k):
 
     Args:
         logits: `[..., K]` float32.
-        k: int or integer scalar tensor, 1 or more; K or more leaves all.
+        k: int or integer scalar tensor; 0, or K or more, leaves all.
 
     Returns:
         `[..., K]` float32, very negative where a code is left out.
     """
     num_codes = logits.shape[-1]
-
-    def cut():
-        ordered = ops.sort(logits, axis=-1)
-        is_kept = ops.arange(num_codes) >= num_codes - k
-        # Of a tensor below 1, which nobody checked, the likeliest is left.
-        lowest = ops.min(
-            ops.where(is_kept, ordered, ordered[..., -1:]),
-            axis=-1,
-            keepdims=True,
-        )
-        return ops.where(logits < lowest, _NEVER, logits)
-
-    return ops.cond(k < num_codes, cut, lambda: logits)
+    is_cut = ops.logical_and(k > 0, k < num_codes)
+    return _truncated(logits, is_cut, lambda _: ops.arange(num_codes) < k)
 
 
 def keep_top_p(logits, p):
@@ -49,15 +38,26 @@ def keep_top_p(logits, p):
         `[..., K]` float32, very negative where a code is left out.
     """
 
+    def kept(ordered):
+        probabilities = ops.softmax(ordered, axis=-1)
+        return ops.cumsum(probabilities, axis=-1) - probabilities < p
+
+    return _truncated(logits, p < 1, kept)
+
+
+def _truncated(logits, is_cut, kept):
+    """Logits from the lowest that is kept, if any are cut.
+
+    Args:
+        logits: `[..., K]` float32.
+        is_cut: bool, or scalar tensor.
+        kept: Function of descending logits: which to keep, `[..., K]` bool.
+    """
+
     def cut():
         ordered = ops.flip(ops.sort(logits, axis=-1), axis=-1)
-        probabilities = ops.softmax(ordered, axis=-1)
-        before = ops.cumsum(probabilities, axis=-1) - probabilities
-        lowest = ops.min(
-            ops.where(before < p, ordered, ordered[..., :1]),
-            axis=-1,
-            keepdims=True,
-        )
+        likeliest = ops.where(kept(ordered), ordered, ordered[..., :1])
+        lowest = ops.min(likeliest, axis=-1, keepdims=True)
         return ops.where(logits < lowest, _NEVER, logits)
 
-    return ops.cond(p < 1, cut, lambda: logits)
+    return ops.cond(is_cut, cut, lambda: logits)

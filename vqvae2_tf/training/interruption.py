@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import types
 
 
 class StopRequest:
@@ -16,8 +15,6 @@ class StopRequest:
         requested: Whether the run was asked to stop.
     """
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self):
         self.requested = False
         self._handlers = {}
@@ -26,14 +23,14 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._handlers = {
                 number: signal.signal(number, self._note)
-                for number in self._SIGNALS
+                for number in (signal.SIGINT, signal.SIGTERM)
             }
         return self
 
     def __exit__(self, *_):
         self._restore()
 
-    def _note(self, number: int, frame: types.FrameType | None):
+    def _note(self, *_):
         self.requested = True
         self._restore()
 

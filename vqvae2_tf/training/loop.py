@@ -1,22 +1,8 @@
-"""The one training loop, for every network and backend.
-
-A network has
-
-- `loss_and_statistics(batch, training)`: a scalar loss (or, with several
-  objectives, a dict of losses by their names) and a dict of tensors that may be
-  added over batches and replicas;
-- `metrics_from_statistics(statistics)`: a dict of metrics from their sums;
-- `selection_metric`: the metric that chooses the best weights, lower is better;
-- `objectives()`: a dict of lists of the network's variables, by the name of the
-  loss that trains them;
-- `images_to_show(batch)`: a dict of images for TensorBoard.
-"""
+"""The one training loop, for every network and backend."""
 
 import contextlib
-import dataclasses
 import math
 import os
-from collections.abc import Callable
 from typing import Protocol
 
 import keras
@@ -27,33 +13,12 @@ from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.trainable import Trainable
 from vqvae2_tf.training.interruption import StopRequest
+from vqvae2_tf.training.plan import TrainingPlan
 
 # Held-out examples that TensorBoard shows.
 _SHOWN = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingPlan:
-    """How long and how fast a network trains.
-
-    Args:
-        steps: Optimizer steps in all.
-        batch_size: Batch size over all replicas.
-        make_optimizer: Makes the optimizer of one objective.
-        polyak_decay: Decay of the weights' averages.
-        seed: Seed of the examples' order and their augmentation.
-        steps_per_call: Steps inside one call of the compiled function.
-        validate_every: Steps between two validations, and saved states.
-    """
-
-    steps: int
-    batch_size: int
-    make_optimizer: Callable[[], keras.optimizers.Optimizer]
-    polyak_decay: float
-    seed: int
-    steps_per_call: int
-    validate_every: int
 
 
 class Trainer(Protocol):
@@ -122,7 +87,7 @@ class TrainingStoppedError(RuntimeError):
 
 
 def fit(
-    model: keras.Model,
+    model: Trainable,
     trainer: Trainer,
     validation: Examples,
     plan: TrainingPlan,
@@ -133,7 +98,7 @@ def fit(
     """Trains a network, or resumes its training.
 
     Args:
-        model: The network; see this file's head.
+        model: The network; see `Trainable`.
         trainer: Its trainer, with the examples to train on.
         validation: Held-out `Examples`.
         plan: `TrainingPlan`, as the trainer has it.
@@ -178,8 +143,7 @@ def fit(
             if trainer.is_chief:
                 images = model.images_to_show(shown)
                 summaries.images("validation", images, trainer.step)
-        if trainer.is_chief:
-            summaries.scalars("validation", metrics, trainer.step)
+                summaries.scalars("validation", metrics, trainer.step)
         counters["validated"] = trainer.step
         return metrics
 
@@ -192,31 +156,22 @@ def fit(
     if trainer.step != counters["validated"] and is_stop():
         # A signal came just before this validation.
         held_out = validate()
-    with (
-        StopRequest() as stop,
-        tqdm(
-            total=plan.steps, initial=trainer.step, desc=title, unit="step"
-        ) as progress,
-    ):
+    bar = tqdm(initial=trainer.step, total=plan.steps, desc=title, unit="step")
+    with StopRequest() as stop, bar:
         while trainer.step < plan.steps:
-            count = min(
-                plan.steps_per_call,
-                plan.steps - trainer.step,
-                plan.validate_every - trainer.step % plan.validate_every,
-            )
+            left = plan.steps - trainer.step
+            to_stop = plan.validate_every - trainer.step % plan.validate_every
+            count = min(plan.steps_per_call, left, to_stop)
             loss, statistics = trainer.run(count)
             loss /= count
             if not math.isfinite(loss):
                 raise TrainingDivergedError(title, loss, trainer.step)
-            scalars = {
-                "loss": loss,
-                "learning_rate": trainer.learning_rate,
-                **model.metrics_from_statistics(statistics),
-            }
+            scalars = {"loss": loss, "learning_rate": trainer.learning_rate}
+            scalars |= model.metrics_from_statistics(statistics)
             if trainer.is_chief:
                 summaries.scalars("train", scalars, trainer.step)
-            progress.update(count)
-            progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            bar.update(count)
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             if is_stop() and not stop.requested:
                 # Before the state is saved, which holds the lowest metric.
                 held_out = validate()

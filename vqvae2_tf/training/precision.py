@@ -1,11 +1,11 @@
 """The precision that a run's networks compute in."""
 
-import tensorflow as tf
+import pathlib
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 # Instructions that multiply bfloat16 matrices; without them CPUs emulate.
-_CPU_FLAGS = ("amx_bf16", "avx512_bf16")
+_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 def choose_precision(name: str) -> tuple[str, str]:
@@ -20,6 +20,9 @@ def choose_precision(name: str) -> tuple[str, str]:
     """
     if name != "auto":
         return name, "from --precision"
+    # Here, so that a given precision needs no TensorFlow.
+    import tensorflow as tf
+
     if tf.config.list_logical_devices("TPU"):
         return "bfloat16", "a TPU multiplies in it"
     gpus = tf.config.list_physical_devices("GPU")
@@ -29,7 +32,7 @@ def choose_precision(name: str) -> tuple[str, str]:
         if capability >= (8, 0):
             return "bfloat16", "this GPU multiplies in it"
         return "float32", "this GPU has no bfloat16 units"
-    if any(flag in _cpu_flags() for flag in _CPU_FLAGS):
+    if _CPU_FLAGS.intersection(_cpu_flags()):
         return "bfloat16", "this processor has bfloat16 matrix units"
     return "float32", "this processor has no bfloat16 matrix units"
 
@@ -40,11 +43,6 @@ def dtype_policy(precision: str) -> str:
 
 
 def _cpu_flags():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("flags"):
-                    return line.split()
-    except OSError:  # Not Linux.
-        pass
-    return []
+    """The words of Linux' description of the processor, flags among them."""
+    path = pathlib.Path("/proc/cpuinfo")
+    return path.read_text().split() if path.exists() else []

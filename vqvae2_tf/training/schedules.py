@@ -6,7 +6,6 @@ from keras import ops
 WARM_UP_STEPS = 16_000
 
 
-@keras.saving.register_keras_serializable("vqvae2_tf")
 class PriorSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """The priors' learning rate (VQ-VAE-2, supplement A.2).
 
@@ -28,9 +27,6 @@ class PriorSchedule(keras.optimizers.schedules.LearningRateSchedule):
         step = ops.cast(step, "float32") + 1.0
         warm_up = step * WARM_UP_STEPS**-1.5
         return self.scale * self.width**-0.5 * ops.minimum(step**-0.35, warm_up)
-
-    def get_config(self):
-        return {"scale": self.scale, "width": self.width}
 
 
 def cosine_schedule(

@@ -85,11 +85,8 @@ def read_arrays(
         name for name in found if not _fits(found[name], expected[name])
     ]
     if different:
-        raise _unusable(
-            path,
-            "is the training state of another network (different: "
-            f"{shorten(different)})",
-        )
+        reason = f"another network (different: {shorten(different)})"
+        raise _unusable(path, f"is the training state of {reason}")
     return {
         name: array.astype(_spec(expected[name])[1], copy=False)
         for name, array in found.items()
@@ -132,12 +129,11 @@ def restore_state(
     if not tf.io.gfile.exists(path):
         return
     named = _named(variables, counters)
-    for name, array in read_arrays(path, named).items():
-        group, _, counter = name.partition("/")
-        if group == "counters":
-            counters[counter] = float(array)
-        else:
-            named[name].assign(array)
+    arrays = read_arrays(path, named)
+    for name in counters:
+        counters[name] = float(arrays.pop(f"counters/{name}"))
+    for name, array in arrays.items():
+        named[name].assign(array)
 
 
 def _named(variables, counters):
@@ -146,7 +142,7 @@ def _named(variables, counters):
     Such as "model/0012.kernel" and "optimizer/loss/0003.momentum". Keras' paths
     are not: they count the layers that the process created before.
     """
-    named = {}
+    named = {f"counters/{name}": np.float64(x) for name, x in counters.items()}
     for group, members in variables.items():
         for i, variable in enumerate(members):
             name = variable.name
@@ -154,8 +150,6 @@ def _named(variables, counters):
                 # The path of a weight and "momentum".
                 name = name.rpartition("_")[2]
             named[f"{group}/{i:04}.{name}"] = variable
-    for name, value in counters.items():
-        named[f"counters/{name}"] = np.float64(value)
     return named
 
 

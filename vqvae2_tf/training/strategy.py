@@ -6,8 +6,6 @@ import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
 
-STRATEGIES = ("auto", "one", "mirrored", "tpu")
-
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
     """Makes a `tf.distribute` strategy.
@@ -24,9 +22,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         UserError: If there is no such device.
     """
-    if name == "auto" and os.environ.get("TPU_NAME"):
-        name = "tpu"
-    if name == "tpu":
+    if name == "tpu" or (name == "auto" and os.environ.get("TPU_NAME")):
         return _tpu_strategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" and not gpus:
@@ -37,16 +33,14 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def _tpu_strategy():
+    name = os.environ.get("TPU_NAME", "local")
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            tpu=os.environ.get("TPU_NAME", "local")
-        )
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError) as error:
         raise UserError(
-            "--strategy=tpu found no TPU "
-            f"(TPU_NAME={os.environ.get('TPU_NAME', 'local')}): "
+            f"--strategy=tpu found no TPU (TPU_NAME={name}): "
             f"{str(error).splitlines()[0]}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)

@@ -11,7 +11,7 @@ from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
 from vqvae2_tf.training.averages import Averages
-from vqvae2_tf.training.loop import TrainingPlan
+from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.state import restore_state
 from vqvae2_tf.training.state import save_state
 
@@ -20,7 +20,7 @@ class TensorFlowTrainer:
     """The `Trainer` of the TensorFlow backend.
 
     Args:
-        model: Built inside `strategy.scope()`; see `loop`.
+        model: Built inside `strategy.scope()`; see `Trainable`.
         examples: `Examples` to train on.
         plan: `TrainingPlan`.
         strategy: `tf.distribute.Strategy`.
@@ -65,20 +65,18 @@ class TensorFlowTrainer:
 
     def run(self, count: int) -> tuple[float, dict[str, np.ndarray]]:
         if self._batches is None:
-            self._batches = iter(
-                self._strategy.distribute_datasets_from_function(
-                    lambda context: training_batches(
-                        self._examples,
-                        self._plan.batch_size,
-                        self._plan.seed,
-                        self.step,
-                        context,
-                    )
+            plan, distribute = self._plan, self._strategy
+            dataset = distribute.distribute_datasets_from_function(
+                lambda context: training_batches(
+                    self._examples,
+                    plan.batch_size,
+                    plan.seed,
+                    self.step,
+                    context,
                 )
             )
-        loss, statistics = self._run_steps(
-            self._batches, tf.constant(count, tf.int32)
-        )
+            self._batches = iter(dataset)
+        loss, statistics = self._run_steps(self._batches, tf.constant(count))
         self.step += count
         return float(loss), _to_numpy(statistics)
 
@@ -100,7 +98,7 @@ def make_evaluation(
     """Compiles a pass over examples, with the weights in the model.
 
     Args:
-        model: See `loop`.
+        model: See `Trainable`.
         strategy: `tf.distribute.Strategy`.
 
     Returns:
@@ -110,10 +108,8 @@ def make_evaluation(
 
     @tf.function
     def step(batch):
-        statistics = strategy.run(
-            lambda batch: model.loss_and_statistics(batch)[1], args=(batch,)
-        )
-        return _sum_over_replicas(strategy, statistics)
+        outputs = strategy.run(model.loss_and_statistics, args=(batch,))
+        return _sum_over_replicas(strategy, outputs[1])
 
     def evaluate(examples, batch_size):
         batches = strategy.distribute_datasets_from_function(
@@ -137,7 +133,7 @@ def make_train_function(
     """Compiles training steps.
 
     Args:
-        model: Built inside `strategy.scope()`; see `loop`.
+        model: Built inside `strategy.scope()`; see `Trainable`.
         optimizers: One for each of the model's objectives, built for its
             variables.
         averages: The averages of the model's trainable variables.
@@ -153,13 +149,10 @@ def make_train_function(
         with tf.GradientTape(persistent=len(objectives) > 1) as tape:
             losses, statistics = model.loss_and_statistics(batch, training=True)
             if not isinstance(losses, Mapping):
-                (name,) = objectives
-                losses = {name: losses}
+                losses = dict.fromkeys(objectives, losses)
             # The optimizers add the replicas' gradients up.
-            losses = {
-                name: loss / strategy.num_replicas_in_sync
-                for name, loss in losses.items()
-            }
+            count = strategy.num_replicas_in_sync
+            losses = {name: loss / count for name, loss in losses.items()}
         gradients = {
             name: tape.gradient(losses[name], variables)
             for name, variables in objectives.items()
@@ -172,11 +165,8 @@ def make_train_function(
 
     @tf.function
     def one_step(batches):
-        loss, statistics = strategy.run(replica_step, args=(next(batches),))
-        return (
-            strategy.reduce("SUM", loss, axis=None),
-            _sum_over_replicas(strategy, statistics),
-        )
+        outputs = strategy.run(replica_step, args=(next(batches),))
+        return _sum_over_replicas(strategy, outputs)
 
     @tf.function
     def run_steps(batches, count):
@@ -193,15 +183,12 @@ def make_train_function(
     return run_steps
 
 
-def _sum_over_replicas(strategy, statistics):
-    return {
-        name: strategy.reduce("SUM", value, axis=None)
-        for name, value in statistics.items()
-    }
+def _sum_over_replicas(strategy, outputs):
+    return tf.nest.map_structure(
+        lambda x: strategy.reduce("SUM", x, axis=None), outputs
+    )
 
 
 def _to_numpy(statistics):
     # float64, so that a long pass adds up exactly.
-    return {
-        name: np.asarray(value, "float64") for name, value in statistics.items()
-    }
+    return {name: np.asarray(x, "float64") for name, x in statistics.items()}

@@ -1,0 +1,147 @@
+"""Samples as files: whose they are, and that they can be added to."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers import array
+from tests.small_run import CLASSES
+from tests.small_run import IMAGE_SIZE
+from tests.small_run import assert_one_sentence
+from tests.small_run import call
+from tests.small_run import contents
+from vqvae2_tf.codes.npz import load_codes
+from vqvae2_tf.commands import sample
+from vqvae2_tf.files.grids import to_uint8
+from vqvae2_tf.sampling import sample_levels
+
+FOLDERS = ["0_dark", "1_grey_pale", "2_light"]
+
+
+@pytest.fixture
+def draw(small_run, tmp_path):
+    """Runs `sample` on the small run; gives the folder it wrote to."""
+
+    def draw(name, *arguments):
+        output = tmp_path / name
+        done = call(
+            sample,
+            f"--run_dir={small_run.run_dir}",
+            f"--output={output}",
+            "--seed=3",
+            *arguments,
+        )
+        assert done is None
+        return output
+
+    return draw
+
+
+def images_of(folder):
+    return {k: v for k, v in contents(folder).items() if k.endswith(".png")}
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_samples_are_those_of_the_priors(small_run, draw, truncated):
+    model, *priors = (
+        keras.saving.load_model(small_run.run_dir / name / "model.keras")
+        for name in ("autoencoder", "prior_top", "prior_bottom")
+    )
+    arguments = ["--count=2", "--keep_codes", "--temperature=0.9,0.8"]
+    options = [{"temperature": 0.9}, {"temperature": 0.8}]
+    if truncated:
+        arguments += ["--top_k=2,0", "--top_p=1,0.3"]
+        options[0] |= {"top_k": 2, "top_p": 1.0}
+        options[1] |= {"top_k": 0, "top_p": 0.3}
+    output = draw("samples", *arguments)
+    labels = [0, 1, 2] * 2
+    codes = sample_levels(priors, labels=labels, options=options, seed=3)
+    images = to_uint8(array(model.decode(codes))).astype(int)
+    for number, label in enumerate(labels):
+        name = f"{FOLDERS[label]}/{number // 3:06d}"
+        written = np.asarray(Image.open(output / "images" / f"{name}.png"))
+        assert np.abs(written - images[number]).max() <= 1
+        path = str(output / "codes" / f"{name}.npz")
+        found = load_codes(path, model.levels(IMAGE_SIZE))
+        for maps, expected in zip(found.values(), codes, strict=True):
+            np.testing.assert_array_equal(maps, array(expected)[number])
+    grid = np.asarray(Image.open(output / "grid.png"))
+    height, width = IMAGE_SIZE
+    assert len(grid) == 3 * (height + 2) + 2
+    np.testing.assert_array_equal(
+        grid[-height - 2 : -2, -width - 2 : -2],
+        np.asarray(Image.open(output / "images" / f"{FOLDERS[2]}/000001.png")),
+    )
+
+
+def test_a_sample_is_added_to_and_is_the_same(draw):
+    whole = images_of(draw("whole", "--count=2", "--batch_size=2"))
+    output = draw("parts", "--count=1", "--classes=light,1", "--batch_size=1")
+    some = images_of(output)
+    assert some.keys() == {
+        "grid.png",
+        *(f"images/{name}/000000.png" for name in FOLDERS[1:]),
+    }
+    times = {path: path.stat().st_mtime_ns for path in output.rglob("0*.png")}
+    draw("parts", "--count=2", "--batch_size=2")
+    assert images_of(output) == whole
+    for path, written in times.items():
+        assert path.stat().st_mtime_ns == written
+    (output / "images" / FOLDERS[0] / "000001.png").unlink()
+    draw("parts", "--count=2")
+    assert images_of(output) == whole
+
+
+def test_a_folder_of_other_settings_is_refused(small_run, draw):
+    output = draw("samples", "--count=1", "--classes=0")
+    for change, words in (
+        ("--seed=4", "seed (3 then, 4 now)"),
+        ("--top_k=2", "top_k ([0, 0] then, [2, 2] now)"),
+    ):
+        message = call(
+            sample,
+            f"--run_dir={small_run.run_dir}",
+            f"--output={output}",
+            "--seed=3",
+            change,
+        )
+        assert_one_sentence(message, "sample.json", words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--classes=dog"], ["--classes", "dog", ", ".join(CLASSES)]),
+        (["--classes=3"], ["--classes", "numbers below 3"]),
+        (["--temperature=1,2,3"], ["--temperature", "top, bottom", "1.0,2.0"]),
+        (["--temperature=0"], ["--temperature", "at least 0.001"]),
+        (["--top_k=-1"], ["--top_k", "whole number", "at least 0"]),
+        (["--top_k=1.5"], ["--top_k", "whole number"]),
+        (["--top_p=.5,2"], ["--top_p", "at most 1"]),
+        (["--count=0"], ["--count", "at least 1"]),
+        (["--keep_codes", "false"], ["flags only", "false"]),
+    ],
+)
+def test_mistakes_are_reported_in_one_sentence(
+    small_run, tmp_path, arguments, words
+):
+    output = tmp_path / "out"
+    run_dir = f"--run_dir={small_run.run_dir}"
+    message = call(sample, run_dir, f"--output={output}", *arguments)
+    assert_one_sentence(message, *words)
+    assert not output.exists()
+
+
+def test_help_lists_the_sampling_options_of_the_run(small_run, capsys):
+    # The flags may be written apart.
+    arguments = ["--count", "2", "--run_dir", small_run.run_dir]
+    assert call(sample, *arguments, "--help") == 0
+    with_run = capsys.readouterr().out
+    assert call(sample, "--help") == 0
+    without = capsys.readouterr().out
+    for name in ("temperature", "top_k", "top_p"):
+        assert f"--{name}: " in with_run
+        assert f"--{name}: " not in without
+    assert "--classes: " in without
+    assert_one_sentence(call(sample, "--output=x"), "--run_dir or")

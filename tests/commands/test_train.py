@@ -1,0 +1,57 @@
+"""The verb that trains: its checks before any work, and its dry run."""
+
+import shutil
+
+from tests.small_run import assert_one_sentence
+from tests.small_run import call
+from vqvae2_tf.commands import train
+from vqvae2_tf.runs.pipeline import Run
+
+
+def test_a_dry_run_counts_parameters_and_writes_nothing(
+    small_run, tmp_path, capsys
+):
+    assert small_run.train(tmp_path / "dry", "--dry_run") is None
+    printed = capsys.readouterr().out
+    for name in ("autoencoder", "top prior", "bottom prior"):
+        assert f"\n{name}: " in printed
+    assert '"num_codes": 6' in printed
+    assert not (tmp_path / "dry").exists()
+
+
+def test_broken_images_are_named_and_left_out(
+    small_run, tmp_path, monkeypatch, caplog
+):
+    images = shutil.copytree(small_run.folder / "images", tmp_path / "images")
+    (images / "dark" / "bad.jpg").write_bytes(b"no image")
+    runs = []
+    monkeypatch.setattr(Run, "run", lambda run: runs.append(run))
+    own = [f"--dataset=folder:{images}", f"--data_dir={tmp_path / 'tfds'}"]
+    assert small_run.train(tmp_path / "run", *own) is None
+    assert "skipped: dark/bad.jpg" in caplog.text
+    source = runs[0]._source
+    counts = [source.num_examples(s) for s in ("train", "validation")]
+    assert sum(counts) == len(list(images.rglob("*.png")))
+
+
+def test_a_folder_without_two_images_is_reported(small_run, tmp_path):
+    (tmp_path / "images").mkdir()
+    own = [f"--dataset=folder:{tmp_path / 'images'}", "--data_dir=tfds"]
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).write_bytes(b"")
+    message = small_run.train(tmp_path / "run", *own)
+    assert_one_sentence(message, "found 0 besides 2", "a.png, b.png")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ffhq_that_is_not_there_is_reported_with_where_to_get_it(tmp_path):
+    message = call(
+        train,
+        "--flagfile=ffhq.flags",
+        f"--data_dir={tmp_path}",
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    assert_one_sentence(
+        message, "images1024x1024", str(tmp_path), "github.com/NVlabs"
+    )
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,53 @@
+"""Metrics and images of a finished run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.small_run import assert_one_sentence
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.runs import folder
+from vqvae2_tf.runs import results
+
+
+def test_metrics_are_those_of_all_networks(small_run):
+    path = small_run.run_dir / "metrics.json"
+    metrics = json.loads(path.read_text())
+    positions = {"top": 2 * 3, "bottom": 4 * 6}
+    names = {"mse", "raw_mse", "train_mse", "psnr", "bits_per_image"}
+    for level in positions:
+        names |= {f"{level}_usage", f"{level}_perplexity"}
+        names |= {f"{level}_{n}" for n in ("nll", "raw_nll", "train_nll")}
+        names.add(f"{level}_bits_per_image")
+    assert metrics.keys() == names
+    expected = sum(
+        metrics[f"{level}_nll"] * count / np.log(2)
+        for level, count in positions.items()
+    )
+    assert metrics["bits_per_image"] == pytest.approx(expected)
+
+
+def test_bits_are_summed_where_all_priors_have_them(own_run, tmp_path):
+    path = own_run / "prior_top" / "result.json"
+    result = json.loads(path.read_text())
+    del result["bits_per_image"]
+    path.write_text(json.dumps({**result, "masked_share": 0.5}))
+    config = folder.read_config(str(own_run))
+    results.write_metrics(config, str(tmp_path / "metrics.json"))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "bits_per_image" not in metrics
+    assert metrics["top_masked_share"] == 0.5
+    assert "bottom_bits_per_image" in metrics
+
+
+def test_a_result_that_was_not_copied_with_its_model_is_named(
+    small_run, own_run
+):
+    (own_run / "metrics.json").unlink()
+    (own_run / "prior_top" / "result.json").unlink()
+    config = folder.read_config(str(own_run))
+    with pytest.raises(UserError, match="prior_top/result.json.*copy it"):
+        results.write_metrics(config, str(own_run / "metrics.json"))
+    message = small_run.train(own_run)
+    assert_one_sentence(message, "prior_top/result.json", "copy it with")

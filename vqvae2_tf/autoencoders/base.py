@@ -1,0 +1,124 @@
+"""What every autoencoder has: its levels, its loss and its metrics."""
+
+import keras
+from keras import ops
+
+from vqvae2_tf.evaluation import measures
+from vqvae2_tf.trainable import Trainable
+
+
+class Autoencoder(Trainable):
+    """Base of stage 1: images to code maps and back.
+
+    A subclass has `levels`, `encode`, `decode` and `call`, which returns a dict
+    with `reconstruction` (the images' shape, float32, not clipped), `codes` (a
+    list as `encode` gives it) and `commitment_loss` (float32 scalar). Its
+    constructor takes `channels`, `seed`, Keras' own arguments such as `dtype`,
+    and one argument a flag of `FLAGS`.
+    """
+
+    selection_metric = "mse"
+
+    def levels(self, image_size):
+        """The code maps of an image, coarsest first.
+
+        Args:
+            image_size: `(height, width)` in pixels.
+
+        Returns:
+            List of `Level`.
+
+        Raises:
+            ValueError: If images cannot be of this size.
+        """
+        raise NotImplementedError
+
+    def encode(self, images):
+        """Code maps of images.
+
+        Args:
+            images: `[B, H, W, channels]` float32 in [-1, 1].
+
+        Returns:
+            List of `[B, *level.shape]`, `level.dtype`, coarsest first.
+        """
+        raise NotImplementedError
+
+    def decode(self, codes):
+        """Images of code maps.
+
+        Args:
+            codes: List as `encode` gives it. A position that holds
+                `level.unknown` is left out.
+
+        Returns:
+            `[B, H, W, channels]` float32, not clipped.
+        """
+        raise NotImplementedError
+
+    def codebooks(self):
+        """Codewords by the level's name, `[K, D]` float32.
+
+        Levels whose codes mean nothing by themselves are not in it.
+        """
+        return {}
+
+    def build(self, images_shape):
+        # A symbolic call creates the weights of all layers.
+        spec = self.compute_output_spec(keras.KerasTensor(images_shape))
+        if None not in images_shape[1:3]:
+            shapes = [tuple(codes.shape[1:]) for codes in spec["codes"]]
+            expected = [x.shape for x in self.levels(images_shape[1:3])]
+            if shapes != expected:
+                raise ValueError(
+                    f"`levels` gives maps {expected}, but `call` {shapes}."
+                )
+
+    def loss_and_statistics(self, batch, training=False):
+        """See `Trainable`; the batch has `image` and optionally `weight`.
+
+        The loss is the MSE on the [-1, 1] scale plus the commitment loss.
+        """
+        images = batch["image"]
+        outputs = self(images, training=training)
+        errors = (outputs["reconstruction"] - images) ** 2
+        errors = ops.mean(errors, axis=(1, 2, 3))
+        loss = ops.mean(errors) + outputs["commitment_loss"]
+        weights = batch.get("weight", ops.ones_like(errors))
+        statistics = {
+            "images": ops.sum(weights),
+            # A difference of 2 on the [-1, 1] scale is 1 on the [0, 1] scale.
+            "squared_error": ops.sum(weights * errors) / 4.0,
+        }
+        levels = self.levels(images.shape[1:3])
+        for level, codes in zip(levels, outputs["codes"], strict=True):
+            if level.num_codes:
+                own = ops.broadcast_to(weights[:, None, None], ops.shape(codes))
+                statistics[f"{level.name}_code_counts"] = ops.segment_sum(
+                    ops.ravel(own), ops.ravel(codes), level.num_codes
+                )
+        return loss, statistics
+
+    def metrics_from_statistics(self, statistics):
+        """See `Trainable`.
+
+        Returns:
+            dict of floats: `mse` and `psnr` (dB) on the [0, 1] pixel scale,
+            and for each level of codes `<level>_usage` in [0, 1] and
+            `<level>_perplexity` in [1, K].
+        """
+        mse = float(statistics["squared_error"] / statistics["images"])
+        metrics = {"mse": mse, "psnr": measures.psnr(mse)}
+        for key, counts in statistics.items():
+            if key.endswith("_code_counts"):
+                name = key.removesuffix("code_counts")
+                metrics[f"{name}usage"] = measures.codebook_usage(counts)
+                perplexity = measures.codebook_perplexity(counts)
+                metrics[f"{name}perplexity"] = perplexity
+        return metrics
+
+    def images_to_show(self, batch):
+        """Each image above its reconstruction, `[B, 2 H, W, channels]`."""
+        images = batch["image"]
+        restored = self(images)["reconstruction"]
+        return {"reconstructions": ops.concatenate([images, restored], axis=1)}

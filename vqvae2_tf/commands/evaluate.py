@@ -1,0 +1,37 @@
+"""Measures a finished run and prints the metrics as JSON.
+
+    vqvae2 evaluate nll --run_dir=runs/emoji
+
+`nll`: negative log likelihood of each level's codes under its prior, in nats a
+code and in bits an image, of all codes of training beside the held-out ones, as
+in table 1 of the VQ-VAE-2 paper. The weights are the averaged ones.
+"""
+
+import json
+
+from vqvae2_tf.commands import common
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.runs import folder
+from vqvae2_tf.runs.pipeline import Run
+from vqvae2_tf.training.strategy import make_strategy
+
+FLAGS = [
+    common.RUN_DIR,
+    common.STRATEGY,
+    Flag("codes_dir", None, "Codes, if not RUN_DIR/codes.", path=True),
+]
+
+
+def main(arguments):
+    """Prints the metrics of a measure."""
+    measure = arguments[0] if arguments else "nothing"
+    if measure != "nll" and not measure.startswith(("-h", "--help")):
+        raise UserError(
+            "expected a measure, which is nll, and flags such as "
+            f"--flag=value. Received: {measure}"
+        )
+    options = common.parse(FLAGS, arguments[measure == "nll" :], __doc__)
+    config = folder.read_config(options.run_dir)
+    run = Run(config, make_strategy(options.strategy))
+    print(json.dumps(run.evaluate_priors(options.codes_dir), indent=2))

@@ -1,0 +1,56 @@
+"""Shows the random changes of training images.
+
+    vqvae2 show_augmentation --flagfile=ffhq.flags --data_dir=DIR \\
+        --output=augmentation.png
+
+Takes the flags of `vqvae2 train`. Writes a PNG: a row of images of the train
+split as they are evaluated, and below each of them random draws.
+"""
+
+import os
+
+import numpy as np
+
+from vqvae2_tf.commands import common
+from vqvae2_tf.data.batches import image_examples
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files.grids import save_grid
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.runs import configuration
+from vqvae2_tf.runs.pipeline import open_images
+
+FLAGS = [
+    common.output("PNG to write."),
+    Flag("images", 8, "Images in a row.", 1),
+    Flag("draws", 4, "Draws of each.", 1),
+]
+
+
+def main(arguments):
+    """Writes the image that the flags ask for."""
+    # The folder of a run is of no use here.
+    arguments = [*arguments, "--run_dir=unused"]
+    config = configuration.parse(arguments, __doc__, FLAGS)
+    check_writable("output", os.path.dirname(config.output) or ".")
+    if not config.augment:
+        raise UserError("--augment names no operation, so none can be shown.")
+    source = open_images(config)
+    source.prepare()
+    size = config.image_size, config.channels
+    examples = image_examples(
+        source, "train", *size, config.augment, config.augmenter
+    )
+    raw = list(examples.open().take(config.images))
+
+    def images(*arguments):
+        read = map(examples.read, *arguments)
+        return np.stack([example["image"] for example in read])
+
+    rows = [images(raw)]
+    for start in range(0, len(raw) * config.draws, len(raw)):
+        seeds = [np.int64([config.seed, start + i]) for i in range(len(raw))]
+        rows.append(images(raw, seeds))
+    titles = ["original", *(f"draw {i + 1}" for i in range(config.draws))]
+    save_grid(config.output, rows, titles)
+    print(f"{config.output}: {len(raw)} images, {config.draws} draws of each")

@@ -1,0 +1,57 @@
+"""Trains an autoencoder and its priors, samples and exports.
+
+    vqvae2 train --flagfile=emoji.flags
+    python experiments/train.py --flagfile=emoji.flags
+
+A flagfile is looked for in the working directory, then in experiments/. Stopped
+and started again, the command resumes where it was.
+"""
+
+import sys
+import time
+
+from vqvae2_tf.runs import configuration
+from vqvae2_tf.runs import folder
+from vqvae2_tf.runs import networks
+from vqvae2_tf.runs import pipeline
+from vqvae2_tf.training.loop import TrainingStoppedError
+from vqvae2_tf.training.precision import choose_precision
+from vqvae2_tf.training.strategy import make_strategy
+
+MEMORY_ADVICE = (
+    "give a smaller --batch_size or, for a prior, --prior_batch_size, and "
+    "another --run_dir"
+)
+
+
+def main(arguments):
+    """Runs all stages, or the one of --stage."""
+    config = configuration.parse(arguments, __doc__)
+    source = None
+    if config.stage != "prior" or config.dry_run:
+        source = pipeline.open_images(config)
+        config = config.replace(data_version=source.builder.info.full_name)
+    print(config.to_json(), flush=True)
+    classes = source.class_names if source and config.class_conditional else ()
+    # Even if nobody reads it, as no network should fail when others are done.
+    counts = networks.parameter_counts(config, len(classes))
+    if config.dry_run:
+        for name, count in counts.items():
+            print(f"{name}: {count:,} parameters")
+        return
+    strategy = make_strategy(config.strategy)
+    precision, reason = choose_precision(config.precision)
+    config = config.replace(precision=precision)
+    print(f"precision: {precision}, {reason}", flush=True)
+    folder.check(config)
+    run = pipeline.Run(config, strategy, source)
+    run.check()
+    if source:
+        source.prepare()
+    folder.claim(config)
+    start = time.monotonic()
+    try:
+        run.run()
+    except TrainingStoppedError as stopped:
+        sys.exit(str(stopped))
+    print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")

@@ -1,0 +1,242 @@
+"""Tables of flags, and their parse. Knows neither Keras nor TensorFlow."""
+
+import dataclasses
+import math
+import numbers
+import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from vqvae2_tf.errors import UserError
+
+# What a flag changes: the results of a run, only how it is carried out, or
+# only the samples that are drawn at its end.
+RESULTS, CONDUCT, SAMPLES = "results", "conduct", "samples"
+
+_WORD = {bool: "true or false", int: "a whole number", float: "a finite number"}
+_HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag, and the argument of the same name that it sets.
+
+    Args:
+        name: Without dashes.
+        default: Its type, or that of its first element, is the flag's: bool,
+            int, float or str. None is a string that is not given.
+        help: One sentence that stands alone.
+        minimum: Lowest number.
+        maximum: Highest number.
+        choices: Allowed values; empty for any.
+        many: Whether the value is a list, separated by commas.
+        per_level: Whether there is one value, or one a level, coarsest first.
+        role: `RESULTS`, `CONDUCT` or `SAMPLES`.
+        path: Whether it names a file or a folder.
+        required: Whether it has to be given.
+    """
+
+    name: str
+    default: Any
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: Sequence = ()
+    many: bool = False
+    per_level: bool = False
+    role: str = RESULTS
+    path: bool = False
+    required: bool = False
+
+    @property
+    def kind(self) -> type:
+        """bool, int, float or str."""
+        many = isinstance(self.default, list | tuple)
+        one = next(iter(self.default), None) if many else self.default
+        return str if one is None else type(one)
+
+    @property
+    def dtype(self) -> str:
+        """A number's dtype: `int32` or `float32`."""
+        return f"{self.kind.__name__}32"
+
+    def parse(self, text: str) -> Any:
+        """The value of a text.
+
+        Raises:
+            UserError: Naming the flag, what was expected and what was received.
+        """
+        if not self.many and not self.per_level:
+            return self._parse_one(text)
+        texts = [part.strip() for part in text.split(",") if part.strip()]
+        if self.per_level and not texts:
+            raise self._error(text)
+        return [self._parse_one(part) for part in texts]
+
+    def _parse_one(self, text):
+        try:
+            if self.kind is bool:
+                text = {"true": True, "false": False}[text.lower()]
+            value = os.path.expanduser(text) if self.path else self.kind(text)
+            self.check(value)
+        except (ValueError, KeyError) as error:
+            raise self._error(text) from error
+        return value
+
+    def check(self, value) -> None:
+        """Raises `ValueError` unless a bool, number or string is allowed."""
+        if self.choices or value is None:
+            allowed = value in (self.default, *self.choices)
+        elif self.kind is str:
+            allowed = isinstance(value, str) and (value or not self.path)
+        else:
+            low = -math.inf if self.minimum is None else self.minimum
+            high = math.inf if self.maximum is None else self.maximum
+            allowed = isinstance(value, numbers.Real) and math.isfinite(value)
+            allowed = allowed and value == self.kind(value)
+            allowed = allowed and low <= value <= high
+        if not allowed:
+            raise ValueError(
+                f"`{self.name}`: expected {self.expected}. Received: {value}"
+            )
+
+    @property
+    def expected(self) -> str:
+        """What the flag takes, in words."""
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        words = _WORD.get(self.kind, "a path" if self.path else "a value")
+        if self.minimum is not None:
+            words += f", at least {self.minimum}"
+        if self.maximum is not None:
+            words += f", at most {self.maximum}"
+        return words
+
+    def spread(self, value, levels: Sequence[str]) -> list:
+        """A list of one value a level, of such a list or of one value.
+
+        Raises:
+            UserError: If there are as many values as neither.
+        """
+        values = value if isinstance(value, list) else [value]
+        if len(values) not in (1, len(levels)):
+            raise UserError(
+                f"--{self.name}: expected one value, or one for each of "
+                f"{', '.join(levels)}. Received: {','.join(map(str, values))}"
+            )
+        return values * (len(levels) // len(values))
+
+    def _error(self, text):
+        each = ", or one for each level" * self.per_level
+        return UserError(
+            f"--{self.name}: expected {self.expected}{each}. Received: {text!r}"
+        )
+
+
+def changed(table: Iterable[Flag], prefix: str = "", **changes) -> list[Flag]:
+    """Flags with a prefix to their names, and other changes."""
+    replace = dataclasses.replace
+    return [replace(f, name=f"{prefix}{f.name}", **changes) for f in table]
+
+
+def parse(
+    table: Iterable[Flag],
+    arguments: Sequence[str],
+    usage: str = "",
+    known_only: bool = False,
+) -> tuple[dict[str, Any], set[str]]:
+    """Parses a command line.
+
+    Args:
+        table: Flags; the first of several of one name counts.
+        arguments: Without the program's name, flagfiles expanded.
+        usage: What `--help` prints before the flags.
+        known_only: Whether other flags are passed over.
+
+    Returns:
+        Tuple of each flag's value, by its name, and the names of those given.
+
+    Raises:
+        UserError: In one sentence about the first mistake.
+    """
+    table = {flag.name: flag for flag in reversed(list(table))}
+    values = flags.FlagValues()
+    # Else the parse would end at the first value written without "=".
+    values.set_gnu_getopt()
+    for name, flag in table.items():
+        is_list = isinstance(flag.default, list | tuple)
+        default = ",".join(map(str, flag.default)) if is_list else flag.default
+        text = f"{flag.help} (default: {default})"
+        # Texts are parsed here and not by absl, so that all errors are alike.
+        boolean = flag.kind is bool
+        flags.DEFINE_string(name, None, text, values, boolean=boolean)
+    if not known_only and any(word in _HELP for word in arguments):
+        print(usage.rstrip() + "\n\n" + values.get_help())
+        raise SystemExit(0)
+    try:
+        rest = values(["", *arguments], known_only=known_only)[1:]
+    except (flags.Error, ValueError) as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    if rest and not known_only:
+        raise UserError(
+            "expected flags only, such as --flag=value or --noflag. Received: "
+            f"{' '.join(rest)}"
+        )
+    results, given = {}, set()
+    for name, flag in table.items():
+        value = values[name].value
+        if flag.required and value in (None, ""):
+            raise UserError(f"--{name} must be given.")
+        if value is None:
+            is_list = isinstance(flag.default, list | tuple)
+            results[name] = list(flag.default) if is_list else flag.default
+        else:
+            results[name] = flag.parse(value)
+            given.add(name)
+    return results, given
+
+
+def expand_flagfiles(
+    arguments: Sequence[str], folders: Sequence[str] = ("",), files=()
+) -> list[str]:
+    """Replaces `--flagfile=NAME` by the flags in the file.
+
+    Args:
+        arguments: The command line.
+        folders: Where a file is looked for, in this order: the working
+            directory, or the folder of the flagfile that names it; then
+            `experiments`.
+        files: The flagfiles that are being expanded.
+
+    Raises:
+        UserError: If a file does not exist, is no text, or includes itself.
+    """
+    expanded = []
+    arguments = iter(arguments)
+    for argument in arguments:
+        option, equals, name = argument.partition("=")
+        if option not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        name = os.path.expanduser(name if equals else next(arguments, ""))
+        paths = [os.path.join(folder, name) for folder in folders]
+        path = next(filter(os.path.isfile, paths), None)
+        where = f"--flagfile={name}" + (f" (in {files[-1]})" if files else "")
+        if path is None:
+            raise UserError(f"{where}: there is no such file.")
+        if os.path.realpath(path) in files:
+            raise UserError(f"{where}: the file includes itself.")
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = [line.strip() for line in file]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: expected a text file.") from error
+        expanded += expand_flagfiles(
+            [line for line in lines if line and not line.startswith("#")],
+            [os.path.dirname(path), *folders[1:]],
+            (*files, os.path.realpath(path)),
+        )
+    return expanded

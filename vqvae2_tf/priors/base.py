@@ -1,0 +1,189 @@
+"""What every prior has: its level, its likelihood and its samples."""
+
+import math
+
+import keras
+from keras import ops
+
+from vqvae2_tf.level import Level
+from vqvae2_tf.priors.heads import CategoricalHead
+from vqvae2_tf.sampling import incremental
+from vqvae2_tf.trainable import Trainable
+
+
+class Prior(Trainable):
+    """Base of stage 2: a distribution over one level's code maps.
+
+    A subclass has `nll` and `draw`. Its constructor takes the arguments below,
+    one argument a flag of `FLAGS`, and Keras' own such as `dtype`.
+
+    Args:
+        level: `Level` of the code maps.
+        coarser: `Level`s that are given, coarsest first.
+        num_classes: Number of labels; 0 for an unconditional prior.
+
+    Attributes:
+        schedule_width: Width that scales the paper's learning rate.
+        SAMPLING_FLAGS: `flags.Flag`s of the options of `draw`, numbers. The
+            commands, the exports and `sampling.sample` pass them on by name.
+    """
+
+    selection_metric = "nll"
+    schedule_width = 1
+    SAMPLING_FLAGS = ()
+
+    def __init__(self, level, coarser=(), num_classes=0, **kwargs):
+        super().__init__(**kwargs)
+        self.level = Level.of(level)
+        self.coarser = [Level.of(other) for other in coarser]
+        self.num_classes = num_classes
+
+    def nll(self, codes, labels=None, coarser=(), training=False):
+        """Negative log likelihood.
+
+        Args:
+            codes: `[B, *level.shape]`.
+            labels: `[B]` int32 in [0, num_classes), if there are classes.
+            coarser: Codes of the coarser levels, coarsest first.
+            training: Whether dropout and batch statistics are active.
+
+        Returns:
+            `[B]` float32, nats a code.
+        """
+        raise NotImplementedError
+
+    def call(self, codes, labels=None, coarser=(), training=False):
+        return self.nll(codes, labels, coarser, training)
+
+    def build(self, codes_shape=None):
+        def symbol(level):
+            return keras.KerasTensor((None, *level.shape), level.dtype)
+
+        # A symbolic call creates the weights of all layers.
+        labels = keras.KerasTensor((None,), "int32")
+        self.compute_output_spec(
+            symbol(self.level),
+            labels if self.num_classes else None,
+            [symbol(level) for level in self.coarser],
+        )
+
+    def draw(
+        self,
+        noise,
+        labels=None,
+        coarser=(),
+        known=None,
+        known_mask=None,
+        **options,
+    ):
+        """Draws code maps.
+
+        Args:
+            noise: `sampling.noise.Noise`; fixes the result.
+            labels: As in `nll`.
+            coarser: As in `nll`.
+            known: `[B, *level.shape]`, codes of which some are kept, or None.
+            known_mask: `[B, H, W]` bool, where they are kept.
+            **options: A value for each of `SAMPLING_FLAGS`: a number or a
+                scalar tensor.
+
+        Returns:
+            `[B, *level.shape]`.
+        """
+        raise NotImplementedError
+
+    def check_conditions(self, labels, coarser):
+        """Raises `ValueError` if labels or codes are missing or unexpected."""
+        if (labels is not None) != bool(self.num_classes):
+            raise ValueError(
+                "`labels` are expected exactly if the prior has classes. "
+                f"Received: labels={labels}, num_classes={self.num_classes}"
+            )
+        shapes = [tuple(codes.shape[1:]) for codes in coarser]
+        expected = [level.shape for level in self.coarser]
+        if shapes != expected:
+            raise ValueError(
+                "`coarser` must hold one code map for each of the sizes "
+                f"{expected}. Received: {shapes}"
+            )
+
+    def loss_and_statistics(self, batch, training=False):
+        """See `Trainable`.
+
+        The batch has `codes` (list of all levels' maps, coarsest first; finer
+        levels than this prior's are ignored), `label` `[B]` int32, and
+        optionally `weight`. The loss is in nats a code.
+        """
+        *coarser, codes = batch["codes"][: len(self.coarser) + 1]
+        labels = batch["label"] if self.num_classes else None
+        nll = self.nll(codes, labels, coarser, training)
+        weights = batch.get("weight", ops.ones_like(nll))
+        statistics = {"images": ops.sum(weights), "nll": ops.sum(weights * nll)}
+        return ops.mean(nll), statistics
+
+    def metrics_from_statistics(self, statistics):
+        """See `Trainable`.
+
+        Returns:
+            dict of floats: `nll` in nats a code, `bits_per_image` of this
+            level.
+        """
+        nll = float(statistics["nll"] / statistics["images"])
+        bits = nll * self.level.num_positions / math.log(2)
+        return {"nll": nll, "bits_per_image": bits}
+
+
+class RasterPrior(Prior):
+    """Base of priors that draw one position after another, in raster order.
+
+    A subclass has a `head` (such as `heads.CategoricalHead`, whose sampling
+    options are the default), is called as
+    `prior(codes, labels, coarser, training)` for the parameters of each
+    position's distribution, `[B, H, W, ...]`, and has the same computation
+    position by position: `initial_state`, `next_row`, `step` and `write`.
+    """
+
+    SAMPLING_FLAGS = CategoricalHead.SAMPLING_FLAGS
+
+    def nll(self, codes, labels=None, coarser=(), training=False):
+        parameters = self(codes, labels, coarser, training=training)
+        return ops.mean(self.head.nll(parameters, codes), axis=(1, 2))
+
+    def draw(self, noise, *args, **kwargs):
+        return incremental.draw(self, noise, *args, **kwargs)
+
+    def initial_state(self, batch_size, labels=None, coarser=()):
+        """State above the first row: a nest of tensors.
+
+        Args:
+            batch_size: B.
+            labels: As in the call.
+            coarser: As in the call.
+        """
+        raise NotImplementedError
+
+    def next_row(self, state, row):
+        """State at the start of a row, the first one included.
+
+        Args:
+            state: State at the end of the row above.
+            row: int32 scalar, number of the row that starts.
+        """
+        raise NotImplementedError
+
+    def step(self, state, row, column):
+        """Parameters at a position, from the codes written so far.
+
+        Args:
+            state: State with the codes before this one.
+            row: int32 scalar.
+            column: int32 scalar.
+
+        Returns:
+            Tuple of the parameters `[B, ...]` and the state.
+        """
+        raise NotImplementedError
+
+    def write(self, state, codes, column):
+        """State with the codes `[B]` at a column of this row."""
+        raise NotImplementedError

@@ -1,0 +1,90 @@
+"""What a run shows at its end: metrics, reconstructions, samples."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from vqvae2_tf.autoencoders.base import Autoencoder
+from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.data.batches import evaluation_batches
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.export.load import Generator
+from vqvae2_tf.files import atomic
+from vqvae2_tf.files import grids
+from vqvae2_tf.runs import folder
+from vqvae2_tf.runs.configuration import Configuration
+
+_GRID_COLUMNS = 16
+_SAMPLE_ROWS = 16
+
+
+def write_metrics(config: Configuration, path: str) -> None:
+    """Gathers the networks' results into one file, and prints them.
+
+    A prior's metrics have the level before their names. `bits_per_image` is
+    the sum over the levels, where all priors have it.
+    """
+    metrics = _result(config, folder.AUTOENCODER)
+    bits = []
+    for level in config.level_names:
+        result = _result(config, folder.prior_folder(level))
+        metrics.update({f"{level}_{k}": v for k, v in result.items()})
+        bits.append(result.get("bits_per_image"))
+    if None not in bits:
+        metrics["bits_per_image"] = sum(bits)
+    atomic.write_json(path, metrics)
+    print(json.dumps(metrics, indent=2), flush=True)
+
+
+def _result(config, name):
+    path = os.path.join(config.run_dir, name, folder.RESULT_FILE)
+    model = os.path.join(config.run_dir, name, folder.MODEL_FILE)
+    if not tf.io.gfile.exists(path):
+        raise UserError(f"{path} does not exist: copy it with {model}.")
+    return atomic.read_json(path, f"remove {model} to write both again")
+
+
+def write_reconstructions(
+    path: str, autoencoder: Autoencoder, validation: Examples
+) -> None:
+    """Writes a PNG of held-out images, each above its reconstruction."""
+    batches = evaluation_batches(validation, 2 * _GRID_COLUMNS)
+    batch = next(iter(batches))
+    images = batch["image"][: int(tf.reduce_sum(batch["weight"]))]
+    restored = keras.ops.convert_to_numpy(autoencoder(images)["reconstruction"])
+    rows = []
+    for start in range(0, len(images), _GRID_COLUMNS):
+        stop = start + _GRID_COLUMNS
+        rows += [images[start:stop].numpy(), restored[start:stop]]
+    grids.save_grid(path, rows, ["held-out", "restored"] * (len(rows) // 2))
+
+
+def write_samples(path: str, saved_model: str, config: Configuration) -> None:
+    """Writes a PNG of samples, a row for each of the first 16 classes.
+
+    Args:
+        path: Path of the PNG.
+        saved_model: The run's generator.
+        config: The run's configuration.
+    """
+    generator = Generator(saved_model)
+    titles = generator.class_names[:_SAMPLE_ROWS] or None
+    count = config.samples_per_class
+    options = {
+        flag.name: getattr(config, flag.name)
+        for flag in generator.sampling_flags
+    }
+    rows = []
+    for row in tqdm(range(len(titles or range(4))), "samples", unit="row"):
+        codes = generator.sample_codes(
+            np.full(count, row),
+            config.seed,
+            np.arange(count) + row * count,
+            options,
+        )
+        rows.append(generator.decode(codes))
+    grids.save_grid(path, rows, titles)
