@@ -116,10 +116,14 @@ class Flag:
         return words
 
     def spread(self, value, levels: Sequence[str]) -> list:
-        """A list of one value a level, of such a list or of one value.
+        """A list with one value for each level.
+
+        Args:
+            value: Such a list, or one value for all levels.
+            levels: Names of the levels.
 
         Raises:
-            UserError: If there are as many values as neither.
+            UserError: If a list has another number of values.
         """
         values = value if isinstance(value, list) else [value]
         if len(values) not in (1, len(levels)):

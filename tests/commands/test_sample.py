@@ -1,4 +1,4 @@
-"""Samples as files: whose they are, and that they can be added to."""
+"""Samples on disk: their seeds, their classes, and adding to a folder."""
 
 import keras
 import numpy as np

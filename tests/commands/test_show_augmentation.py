@@ -17,7 +17,7 @@ def show(folder, *arguments):
         f"--image_size={SIZE}",
         f"--data_dir={folder / 'tfds'}",
         f"--output={folder / 'out' / 'augmentation.png'}",
-        "--images=3",
+        "--columns=3",
         "--draws=2",
         *arguments,
     )

@@ -1,4 +1,4 @@
-"""The folder of a sample without classes; commands/test_sample has one with."""
+"""A folder of samples without classes; see also commands/test_sample.py."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Devices that are not there are told in one sentence."""
+"""Missing devices are reported in one sentence."""
 
 import pytest
 import tensorflow as tf

@@ -15,9 +15,9 @@ FLAGS = (
     Flag("hidden_units", 128, "Width of encoders and decoders.", 2),
     Flag("residual_units", 64, "Inner width of the residual stacks.", 1),
     Flag("residual_layers", 2, "Layers of each residual stack.", 0),
-    Flag("num_codes", 512, "K, the codes of each level.", 2, 65536),
-    Flag("code_dim", 64, "D, the width of a codeword.", 1),
-    Flag("commitment_cost", 0.25, "Beta of equation 2.", 0.0),
+    Flag("num_codes", 512, "Number K of codes of each level.", 2, 65536),
+    Flag("code_dim", 64, "Width D of a codeword.", 1),
+    Flag("commitment_cost", 0.25, "Weight of the commitment loss.", 0.0),
     Flag("ema_decay", 0.99, "Decay of the codebooks' averages.", 0.0, 0.999999),
     Flag(
         "dead_code_restart_steps",

@@ -111,7 +111,7 @@ def _encoded(encode, examples, passes, start, strategy, seed):
             examples,
             batch_size,
             start=first if number == first_pass else 0,
-            # Of every pass its own.
+            # A different one for each pass.
             augmentation_seed=seed + number if number else None,
         )
         batches = strategy.distribute_datasets_from_function(batches, options)

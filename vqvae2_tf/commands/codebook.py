@@ -4,8 +4,8 @@
 
 Writes CODEBOOK/<level>.png: a tile a codeword, 16 a row, in order, each decoded
 from a map filled with that codeword, the other levels at the mean of the
-vectors quantized in training. Tiles of images larger than 64 pixels are cut out
-of their middle, where they repeat. If the run has codes, the share of codewords
+vectors quantized in training. A tile shows the middle 64 pixels of a larger
+image, whose parts repeat. If the run has codes, the share of codewords
 in use and their perplexity are printed for each split, and written to
 CODEBOOK/usage.json with the counts.
 """

@@ -21,7 +21,7 @@ RUN_DIR = Flag("run_dir", None, "Folder of a run.", path=True, required=True)
 STRATEGY = Flag("strategy", "auto", "Devices to use.", choices=STRATEGIES)
 MODEL = (
     Flag("run_dir", None, "Folder of a finished run.", path=True),
-    Flag("saved_model", None, "SavedModel to use, not a run's.", path=True),
+    Flag("saved_model", None, "Folder of a SavedModel.", path=True),
 )
 MEMORY_ADVICE = "give a smaller --batch_size"
 
@@ -43,7 +43,7 @@ def conversion_flags(source: str, target: str) -> list[Flag]:
         Flag("input", None, source, path=True, required=True),
         output(target),
         Flag("batch_size", 16, "Files converted at once.", 1),
-        Flag("overwrite", False, "Convert again what --output has."),
+        Flag("overwrite", False, "Convert all files again."),
     ]
 
 

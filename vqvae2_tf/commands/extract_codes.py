@@ -22,7 +22,7 @@ FLAGS = [
     common.RUN_DIR,
     common.output("Folder that the codes are written to."),
     common.STRATEGY,
-    Flag("dataset", None, "Other images than the run's, as for train."),
+    Flag("dataset", None, "Other images, as for vqvae2 train."),
     Flag("data_dir", None, "Folder of TFDS's data sets.", path=True),
 ]
 

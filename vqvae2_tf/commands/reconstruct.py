@@ -5,8 +5,9 @@
 
 --levels names the levels that the decoder is given, as in figure 3 of
 VQ-VAE-2: top, top,middle, or all. The others are set to the mean of the vectors
-quantized in training. Images are read, reported and left out as by `vqvae2
-encode`, which this command also resumes like.
+quantized in training. Images that cannot be decoded are reported and left out,
+and the exit status is then 1. Started again, the command resumes with the
+images that are not done yet.
 """
 
 import numpy as np

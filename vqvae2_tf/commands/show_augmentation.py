@@ -22,8 +22,8 @@ from vqvae2_tf.runs.pipeline import open_images
 
 FLAGS = [
     common.output("PNG to write."),
-    Flag("images", 8, "Images in a row.", 1),
-    Flag("draws", 4, "Draws of each.", 1),
+    Flag("columns", 8, "Number of images shown.", 1),
+    Flag("draws", 4, "Random draws of each image.", 1),
 ]
 
 
@@ -41,10 +41,10 @@ def main(arguments):
     examples = image_examples(
         source, "train", *size, config.augment, config.augmenter
     )
-    raw = list(examples.open().take(config.images))
+    raw = list(examples.open().take(config.columns))
 
-    def images(*arguments):
-        read = map(examples.read, *arguments)
+    def images(*sequences):
+        read = map(examples.read, *sequences)
         return np.stack([example["image"] for example in read])
 
     rows = [images(raw)]

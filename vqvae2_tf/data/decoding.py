@@ -41,7 +41,7 @@ def decode_image(data: bytes, channels: int) -> Image.Image:
     Transparent images are put on white. 16 bits a channel are scaled to 8:
     greys to the nearest value, colours by their high byte, as Pillow reads
     them. CMYK is converted without a colour profile. The orientation recorded
-    by a camera is applied. Of an animation the first frame is taken.
+    by a camera is applied. An animation gives its first frame.
 
     Args:
         data: Contents of the file.

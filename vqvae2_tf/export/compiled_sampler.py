@@ -11,15 +11,15 @@ def compile_sampler(
 ) -> tf.types.experimental.PolymorphicFunction:
     """Compiles a function that draws a batch, in parts drawn side by side.
 
-    XLA takes one position after another, each too little work to share: on a
-    CPU it keeps little more than one core busy. The images of a batch have
-    nothing to do with each other, so each core gets some of them. Parts of
-    one size are compiled once.
+    XLA draws one position after another, each too little work to share: on a
+    CPU it keeps little more than one core busy. The images of a batch are
+    independent, so each core draws some of them. Parts of one size are
+    compiled once.
 
     Args:
-        draw: Called with a nest of tensors `[B, ...]`, and with what else the
-            compiled function is given; returns a nest of tensors `[B, ...]`.
-            Its result for an image must not depend on the others.
+        draw: Function of a nest of tensors `[B, ...]` and of further
+            arguments; returns a nest of tensors `[B, ...]`. Its result for an
+            image must not depend on the others.
         num_parts: Most parts of a batch; by default the cores this process
             may use, or 1 if TensorFlow has another device.
 

@@ -161,7 +161,7 @@ class Generator(_Loaded):
         sample_ids: np.ndarray,
         options: Mapping[str, list[float]],
     ) -> dict[str, np.ndarray]:
-        """Draws codes. The first batch of a size is compiled before.
+        """Draws codes; compiles at the first batch of a size.
 
         Args:
             labels: `[B]`, a class for each sample.
