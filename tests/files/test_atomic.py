@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files import atomic
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.files.atomic import read_json
 from vqvae2_tf.files.atomic import replacing
@@ -26,6 +27,15 @@ def test_a_failed_write_keeps_the_existing_file(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_the_chief_writes(tmp_path, monkeypatch):
+    write_text(str(tmp_path / "file.txt"), "old")
+    monkeypatch.setattr(atomic, "is_chief", False)
+    for name in ("file.txt", "folder/new.txt"):
+        write_text(str(tmp_path / name), "new")
+    assert (tmp_path / "file.txt").read_text() == "old"
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_a_folder_replaces_the_existing_one(tmp_path):

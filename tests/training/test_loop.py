@@ -43,7 +43,6 @@ class FakeTrainer:
         at_step: Function of the step that gives its loss.
     """
 
-    is_chief = True
     learning_rate = 0.5
 
     def __init__(self, model, at_step=lambda step: 1.0):
@@ -239,12 +238,3 @@ def test_summaries_get_losses_metrics_and_images(tmp_path):
         ("train", 5): {"loss": 3.5, "learning_rate": 0.5, "error": 3.0},
         ("validation", 5): {"error": 0.5},
     }
-
-
-def test_only_the_chief_writes(tmp_path):
-    trainer, summaries = FakeTrainer(FakeModel()), FakeSummaries()
-    trainer.is_chief = False
-    trainer.save = lambda folder: trainer.events.append("save")
-    assert train(tmp_path, 7, trainer, summaries)[0] == WHOLE
-    assert not summaries.written
-    assert not list(tmp_path.iterdir())

@@ -11,6 +11,9 @@ import tensorflow as tf
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
 
+# Whether this process writes files: of several hosts one does, the chief.
+is_chief = True
+
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[str]:
@@ -21,7 +24,8 @@ def replacing(path: str) -> Iterator[str]:
 
     Yields:
         The temporary path, in the same folder and with the same ending. If the
-        block fails, the temporary file is removed and `path` is unchanged.
+        block fails, or this process is not the chief, the temporary file is
+        removed and `path` is unchanged.
 
     Raises:
         UserError: If `path` is a folder, or its folder is a file.
@@ -34,6 +38,8 @@ def replacing(path: str) -> Iterator[str]:
         with as_user_error(path):
             tf.io.gfile.makedirs(folder)
         yield temporary
+        if not is_chief:
+            return
         with as_user_error(path):
             if tf.io.gfile.isdir(temporary):
                 remove(path)

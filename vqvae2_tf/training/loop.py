@@ -27,13 +27,11 @@ class Trainer(Protocol):
     Attributes:
         step: Training steps taken.
         learning_rate: Learning rate of the next step.
-        is_chief: Whether this process writes files; one of them does.
         counters: Numbers that are saved and restored with the state.
     """
 
     step: int
     learning_rate: float
-    is_chief: bool
     counters: dict[str, float]
 
     def run(self, count: int) -> tuple[float, dict[str, np.ndarray]]:
@@ -136,14 +134,12 @@ def fit(
             metrics = evaluate()
             if metrics[metric] < counters["lowest"]:
                 counters["lowest"] = metrics[metric]
-                if trainer.is_chief:
-                    path = os.path.join(folder, "best.keras")
-                    with replacing(path) as temporary:
-                        model.save(temporary)
-            if trainer.is_chief:
-                images = model.images_to_show(shown)
-                summaries.images("validation", images, trainer.step)
-                summaries.scalars("validation", metrics, trainer.step)
+                path = os.path.join(folder, "best.keras")
+                with replacing(path) as temporary:
+                    model.save(temporary)
+            images = model.images_to_show(shown)
+            summaries.images("validation", images, trainer.step)
+            summaries.scalars("validation", metrics, trainer.step)
         counters["validated"] = trainer.step
         return metrics
 
@@ -168,8 +164,7 @@ def fit(
                 raise TrainingDivergedError(title, loss, trainer.step)
             scalars = {"loss": loss, "learning_rate": trainer.learning_rate}
             scalars |= model.metrics_from_statistics(statistics)
-            if trainer.is_chief:
-                summaries.scalars("train", scalars, trainer.step)
+            summaries.scalars("train", scalars, trainer.step)
             bar.update(count)
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             if is_stop() and not stop.requested:

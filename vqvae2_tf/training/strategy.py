@@ -5,10 +5,11 @@ import os
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files import atomic
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Makes a `tf.distribute` strategy.
+    """Makes a `tf.distribute` strategy, whose chief writes all files.
 
     Args:
         name: `one`: one device, a GPU if there is one; `mirrored`: all GPUs of
@@ -22,6 +23,12 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         UserError: If there is no such device.
     """
+    strategy = _make_strategy(name)
+    atomic.is_chief = strategy.extended.should_checkpoint
+    return strategy
+
+
+def _make_strategy(name):
     if name == "tpu" or (name == "auto" and os.environ.get("TPU_NAME")):
         return _tpu_strategy()
     gpus = tf.config.list_logical_devices("GPU")

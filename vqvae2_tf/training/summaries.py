@@ -6,16 +6,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vqvae2_tf.files import atomic
+
 
 class TensorBoard:
-    """Writes event files, which TensorBoard shows.
+    """Writes event files, which TensorBoard shows, on the chief.
 
     Args:
         folder: Folder of the event files.
     """
 
     def __init__(self, folder: str):
-        self._writer = tf.summary.create_file_writer(folder)
+        self._writer = (
+            tf.summary.create_file_writer(folder)
+            if atomic.is_chief
+            else tf.summary.create_noop_writer()
+        )
 
     def scalars(
         self, group: str, values: Mapping[str, float], step: int

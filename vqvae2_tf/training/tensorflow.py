@@ -35,7 +35,6 @@ class TensorFlowTrainer:
     ):
         self.step = 0
         self.counters = {}
-        self.is_chief = strategy.extended.should_checkpoint
         self._examples = examples
         self._plan = plan
         self._strategy = strategy
@@ -81,8 +80,7 @@ class TensorFlowTrainer:
         return float(loss), _to_numpy(statistics)
 
     def save(self, folder: str) -> None:
-        if self.is_chief:
-            save_state(folder, self._state, self.counters)
+        save_state(folder, self._state, self.counters)
 
     def restore(self, folder: str) -> None:
         # Inside the scope, else replicas keep their first values.
