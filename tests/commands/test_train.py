@@ -13,25 +13,44 @@ def test_a_dry_run_counts_parameters_and_writes_nothing(
 ):
     assert small_run.train(tmp_path / "dry", "--dry_run") is None
     printed = capsys.readouterr().out
+    assert printed.startswith("images: 1")
+    assert "3 classes (dark, grey & pale, light)" in printed.splitlines()[0]
     for name in ("autoencoder", "top prior", "bottom prior"):
         assert f"\n{name}: " in printed
     assert '"num_codes": 6' in printed
     assert not (tmp_path / "dry").exists()
 
 
-def test_broken_images_are_named_and_left_out(
-    small_run, tmp_path, monkeypatch, caplog
+def test_a_run_begins_with_what_was_found(
+    small_run, tmp_path, monkeypatch, capsys
 ):
     images = shutil.copytree(small_run.folder / "images", tmp_path / "images")
     (images / "dark" / "bad.jpg").write_bytes(b"no image")
+    (images / "notes.txt").touch()
     runs = []
     monkeypatch.setattr(Run, "run", lambda run: runs.append(run))
     own = [f"--dataset=folder:{images}", f"--data_dir={tmp_path / 'tfds'}"]
     assert small_run.train(tmp_path / "run", *own) is None
-    assert "skipped: dark/bad.jpg" in caplog.text
-    source = runs[0]._source
-    counts = [source.num_examples(s) for s in ("train", "validation")]
+    counts = [
+        runs[0]._source.num_examples(split) for split in ("train", "validation")
+    ]
     assert sum(counts) == len(list(images.rglob("*.png")))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(
+        f"images: {counts[0]} to train on; {counts[1]} held out; 3 classes"
+    )
+    assert "1 cannot be decoded: dark/bad.jpg" in first
+    assert "not read: 1 .txt" in first
+
+
+def test_a_prior_alone_begins_with_the_codes_that_were_found(
+    small_run, own_run, capsys
+):
+    prior = ["--stage=prior", "--level=top"]
+    assert small_run.train(own_run, *prior) is None
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("codes: ")
+    assert first.endswith("3 classes (dark, grey & pale, light)")
 
 
 def test_a_folder_without_two_images_is_reported(small_run, tmp_path):

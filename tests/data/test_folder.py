@@ -1,5 +1,8 @@
 """A folder of images as a data set."""
 
+import shutil
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,13 +52,6 @@ def test_subfolders_are_classes_and_splits_are_disjoint(tmp_path):
     assert len(np.unique(everything, axis=0)) == 20
 
 
-def test_links_to_nothing_are_broken_images(tmp_path):
-    save_images(tmp_path / "p", 5)
-    (tmp_path / "p" / "link.png").symlink_to(tmp_path / "nowhere.png")
-    source = open_folder(tmp_path / "p", tmp_path)
-    assert source.broken == ["link.png"]
-
-
 def test_pixels_are_those_of_the_file(tmp_path):
     save_images(tmp_path / "p", 3, (8, 8, 3))
     source = open_folder(tmp_path / "p", tmp_path)
@@ -101,23 +97,69 @@ def save_broken(folder):
     return ["empty.png", "half.png", "page.jpg"]
 
 
-def test_broken_images_of_all_splits_are_skipped_and_named(tmp_path, caplog):
+def test_broken_images_of_all_splits_are_left_out_and_named(tmp_path):
     save_images(tmp_path / "p", 6)
     broken = save_broken(tmp_path / "p")
-    for _ in range(2):  # Prepared now, and found prepared.
-        caplog.clear()
+    for _ in range(2):  # Looked at now, and known.
         source = open_folder(tmp_path / "p", tmp_path, share=0.5)
-        assert source.broken == broken
-        warnings = [
-            record.getMessage()
-            for record in caplog.records
-            if "skipped" in record.getMessage()
-        ]
-        assert len(warnings) == 1
-        assert "3 images cannot be decoded" in warnings[0]
-        assert ", ".join(broken) in warnings[0]
+        found = source.describe()
+        assert f"3 cannot be decoded: {', '.join(broken)} (" in found
     kept = [len(images_of(source, s)[0]) for s in ("train", "validation")]
     assert sum(kept) == 6
+
+
+def test_what_was_found_is_described(tmp_path):
+    for name, count in (
+        ("train/b", 3),
+        ("train/a", 2),
+        ("Val/a", 2),
+        ("test", 1),
+    ):
+        save_images(tmp_path / "p" / name, count, seed=count)
+    (tmp_path / "p" / "notes.txt").touch()
+    (tmp_path / "p" / "__MACOSX").mkdir()
+    source = open_folder(tmp_path / "p", tmp_path)
+    assert source.describe() == (
+        "images: 5 to train on; 2 held out (Val); 2 classes (a, b); 1 left "
+        "alone (test); not read: 1 .txt, __MACOSX (hidden or of the system)"
+    )
+
+
+def test_the_same_images_elsewhere_are_the_same_data(tmp_path):
+    for name in ("cats", "dogs"):
+        save_images(tmp_path / "p" / name, 5, seed=len(name[0]) + ord(name[0]))
+    one = open_folder(tmp_path / "p", tmp_path)
+    version = one.builder.info.full_name
+    before = [images_of(one, s) for s in ("train", "validation")]
+    copy = shutil.copytree(
+        tmp_path / "p", tmp_path / "q", copy_function=shutil.copyfile
+    )
+    (copy / "cats" / "000.png").rename(copy / "cats" / "renamed.png")
+    # In another data_dir, where nothing is prepared yet.
+    (tmp_path / "other").mkdir()
+    other = open_folder(copy, tmp_path / "other")
+    assert other.builder.info.full_name == version
+    after = [images_of(other, s) for s in ("train", "validation")]
+    keras.tree.map_structure(np.testing.assert_array_equal, after, before)
+    (copy / "cats" / "001.png").rename(copy / "dogs" / "moved.png")
+    moved = open_folder(copy, tmp_path / "other")
+    assert moved.builder.info.full_name != version
+
+
+def test_an_image_that_changes_meanwhile_is_reported(tmp_path):
+    save_images(tmp_path / "p", 4)
+    source = open_source(f"folder:{tmp_path / 'p'}", str(tmp_path), (8, 8))
+    save_images(tmp_path / "p", 4, seed=1)
+    with pytest.raises(UserError, match="has changed since the start"):
+        source.prepare()
+
+
+def test_held_out_images_may_have_no_class(tmp_path):
+    for i, name in enumerate(["train/cats", "train/dogs", "val"]):
+        save_images(tmp_path / "p" / name, 3, seed=i)
+    source = open_folder(tmp_path / "p", tmp_path)
+    assert source.class_names == ["cats", "dogs"]
+    assert (images_of(source, "validation")[1] == -1).all()
 
 
 def test_broken_images_leave_the_split_as_it_is(tmp_path):
@@ -153,7 +195,7 @@ def test_sizes_and_modes_may_be_mixed(tmp_path):
     wide = rng.integers(65536, size=(20, 9)).astype("uint16")
     Image.fromarray(wide).save(folder / "16 bit.png")
     source = open_folder(folder, tmp_path)
-    assert source.broken == []
+    assert "cannot be decoded" not in source.describe()
     images = [images_of(source, s)[0] for s in ("train", "validation")]
     assert np.concatenate(images).shape == (9, 8, 8, 3)
 
@@ -170,7 +212,9 @@ def test_a_folder_in_the_cloud_is_read(tmp_path):
         tf.io.gfile.copy(str(path), copy)
     cloud = open_folder("ram://cloud/p/", tmp_path / "cloud")
     local = open_folder(tmp_path / "p", tmp_path)
-    assert cloud.broken == local.broken
+    assert cloud.describe() == local.describe()
+    assert "3 cannot be decoded" in cloud.describe()
+    assert cloud.builder.info.full_name == local.builder.info.full_name
     assert cloud.class_names == ["cats", "dogs"]
     for split in ("train", "validation"):
         for one, other in zip(
@@ -199,7 +243,7 @@ def test_missing_and_empty_folders_are_reported(tmp_path):
         open_source(f"folder:{tmp_path}")
 
 
-@pytest.mark.parametrize("name", ["validation", "valid", "val", "test"])
+@pytest.mark.parametrize("name", ["Validation", "test"])
 def test_folders_named_as_splits_are_the_splits(tmp_path, name):
     save_images(tmp_path / "p" / "train", 7, seed=1)
     save_images(tmp_path / "p" / name / "deep", 2, seed=2)

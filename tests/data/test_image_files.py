@@ -34,7 +34,7 @@ def test_images_are_read_as_in_training(tmp_path, channels):
         examples = image_examples(source, split, (8, 12), channels)
         for batch in evaluation_batches(examples, 1):
             in_training.append(batch["image"][0].numpy())
-    paths = list_files(str(folder), ENDINGS)
+    paths = list_files(str(folder), ENDINGS).paths
     assert paths == ["a.png", "b.bmp", "c.png"]
     for path in paths:
         image = read_image(str(folder / path), (8, 12), channels)

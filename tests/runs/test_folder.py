@@ -62,6 +62,35 @@ def test_other_images_are_refused(small_run, own_run):
     assert small_run.train(own_run, *prior) is None
 
 
+def test_images_that_were_moved_or_copied_go_on(
+    small_run, own_run, tmp_path, capsys
+):
+    images = shutil.copytree(
+        small_run.folder / "images",
+        tmp_path / "elsewhere",
+        copy_function=shutil.copyfile,
+    )
+    own = [f"--dataset=folder:{images}", f"--data_dir={tmp_path / 'tfds'}"]
+    before = contents(own_run)
+    assert small_run.train(own_run, *own) is None
+    assert "autoencoder: already finished" in capsys.readouterr().out
+    after = contents(own_run)
+    changed = [name for name in before if before[name] != after.get(name)]
+    assert changed == ["config.json"]
+    (images / "dark" / "0.png").unlink()
+    message = small_run.train(own_run, *own)
+    assert_one_sentence(message, "the images of --dataset")
+
+
+def test_a_run_in_the_folder_of_its_images_is_refused(small_run, tmp_path):
+    images = shutil.copytree(small_run.folder / "images", tmp_path / "images")
+    message = small_run.train(
+        images / "deep" / "run", f"--dataset=folder:{images}"
+    )
+    assert_one_sentence(message, "--run_dir=", "must not be in", str(images))
+    assert not (images / "deep").exists()
+
+
 def test_flags_newer_than_a_run_have_their_defaults(small_run, own_run):
     before = contents(own_run)
     change_config(own_run, level_dropout=None, prior_kernel_size=None)

@@ -40,6 +40,8 @@ def main(arguments):
     run = pipeline.Run(config, make_strategy(options.strategy), source)
     run.network(folder.AUTOENCODER)
     source.prepare()
-    card = run.extract_codes(options.output)
+    print(source.describe(), flush=True)
+    with source.damage_reported():
+        card = run.extract_codes(options.output)
     counts = [f"{count} ({split})" for split, count in card["splits"].items()]
     print(f"{options.output}: codes of {' and '.join(counts)} images")

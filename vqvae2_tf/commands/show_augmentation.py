@@ -37,6 +37,7 @@ def main(arguments):
         raise UserError("--augment names no operation, so none can be shown.")
     source = open_images(config)
     source.prepare()
+    print(source.describe(), flush=True)
     size = config.image_size, config.channels
     examples = image_examples(
         source, "train", *size, config.augment, config.augmenter

@@ -27,10 +27,13 @@ MEMORY_ADVICE = (
 def main(arguments):
     """Runs all stages, or the one of --stage."""
     config = configuration.parse(arguments, __doc__)
+    folder.check_place(config)
     source = None
     if config.stage != "prior" or config.dry_run:
         source = pipeline.open_images(config)
         config = config.replace(data_version=source.builder.info.full_name)
+    if config.dry_run:
+        print(source.describe())
     print(config.to_json(), flush=True)
     classes = source.class_names if source and config.class_conditional else ()
     # Even if nobody reads it, as no network should fail when others are done.
@@ -42,12 +45,14 @@ def main(arguments):
     strategy = make_strategy(config.strategy)
     precision, reason = choose_precision(config.precision)
     config = config.replace(precision=precision)
-    print(f"precision: {precision}, {reason}", flush=True)
     folder.check(config)
     run = pipeline.Run(config, strategy, source)
     run.check()
     if source:
         source.prepare()
+    found = source.describe() if source else run.describe_codes()
+    print(found, flush=True)
+    print(f"precision: {precision}, {reason}", flush=True)
     folder.claim(config)
     start = time.monotonic()
     try:

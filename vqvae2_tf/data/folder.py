@@ -1,6 +1,5 @@
 """A folder of the user's own images as a data set."""
 
-import contextlib
 import hashlib
 import os
 
@@ -8,144 +7,118 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from vqvae2_tf.data import contents
 from vqvae2_tf.data import decoding
+from vqvae2_tf.data.layout import find_layout
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.listing import list_files
 
-# Usual names of a validation split beside `train`.
-HELD_OUT_FOLDERS = ("validation", "valid", "val", "test")
-
 
 class FolderConfig(tfds.core.BuilderConfig):
-    """Which folder is prepared, and how.
+    """Which images are prepared, and how.
 
-    The name holds a hash of the folder's listing, so that a folder whose files
-    changed is prepared again.
+    The name is a hash of the images' contents, splits and classes and of what
+    else determines the prepared data: not of paths and times. So images that
+    were moved or copied are the same data, and changed ones are prepared again.
+
+    Without splits of its own (see `find_layout`) a folder is split by the hash
+    of each file's contents: copies of an image are in the same split, and an
+    image stays in its split when others are added or removed, unless it has to
+    be moved into an empty split.
 
     Args:
-        folder: Path of the folder. If all its images are in `train` and in one
-            of `HELD_OUT_FOLDERS`, these are the splits. Subfolders of the
-            folder, or of both splits, are the classes if two or more of them
-            hold all the images.
+        folder: Path of the folder.
         image_size: `(height, width)` that images are scaled to cover.
         channels: 1 or 3.
         validation_share: Share of the images held out for validation, unless
-            the folders are the splits.
+            the folder has splits.
+        index_dir: Folder that keeps what is known of the images; see
+            `contents.look`.
 
     Raises:
-        UserError: If the folder does not exist or has fewer than two images.
+        UserError: If the folder does not exist or cannot be read, has fewer
+            than two images or an empty split, or unclear splits.
     """
 
-    def __init__(self, folder, image_size, channels, validation_share):
+    def __init__(
+        self, folder, image_size, channels, validation_share, index_dir
+    ):
         folder = os.path.expanduser(folder.rstrip("/") or folder)
-        self.flag = f"--dataset=folder:{folder}"
+        flag = f"--dataset=folder:{folder}"
         if not tf.io.gfile.isdir(folder):
-            raise UserError(f"{self.flag}: there is no such folder.")
+            raise UserError(f"{flag}: there is no such folder.")
         self.folder = folder
         self.image_size = tuple(image_size)
         self.channels = channels
-        self.validation_share = validation_share
-        self.paths = list_files(folder, decoding.ENDINGS)
-        if len(self.paths) < 2:
+        listing = list_files(folder, decoding.ENDINGS)
+        if len(listing.paths) < 2:
+            left_out = listing.describe_left_out() or "nothing else"
             raise UserError(
-                f"{self.flag}: expected two or more images "
+                f"{flag}: expected two or more images "
                 f"({', '.join(decoding.ENDINGS)}) in it or its subfolders, "
-                f"found {len(self.paths)}."
+                f"found {len(listing.paths)} and {left_out}."
             )
-        pairs = [{"train", name} for name in HELD_OUT_FOLDERS]
-        self.has_splits = _subfolders(self.paths) in pairs
-        subfolders = _subfolders(map(self._within_split, self.paths))
-        self.classes = sorted(subfolders) if len(subfolders) > 1 else []
-        description = [self.image_size, channels, validation_share]
-        for path in self.paths:
-            # `check` finds broken links.
-            with contextlib.suppress(tf.errors.OpError):
-                status = tf.io.gfile.stat(os.path.join(folder, path))
-                description.append((path, status.length, status.mtime_nsec))
-        digest = hashlib.sha256(repr(description).encode()).hexdigest()
-        name = os.path.basename(folder) or "root"
-        super().__init__(name=f"{name}-{digest[:16]}")
-
-    def _within_split(self, path):
-        return path.partition("/")[2] if self.has_splits else path
-
-    def read(self, path: str) -> bytes:
-        """Contents of one of `paths`."""
-        return read_bytes(os.path.join(self.folder, path))
-
-    def class_of(self, path: str) -> str | int:
-        """Name of an image's class; 0 without classes.
-
-        Args:
-            path: One of `paths`.
-        """
-        name = self._within_split(path).partition("/")[0]
-        return name if self.classes else 0
-
-    def check(self) -> tuple[dict[str, list[str]], list[str]]:
-        """Decodes all images and splits those that can be decoded.
-
-        If the folders are not the splits, a hash of each file's contents
-        decides: copies of an image are in the same split, and an image stays
-        in its split when others are added or removed, unless it has to be
-        moved into an empty split.
-
-        Returns:
-            The paths of each split, and those that cannot be decoded.
-
-        Raises:
-            UserError: If there is nothing to train on or to validate with.
-        """
-        ranks = decoding.check_images(self._rank, self.paths)
-        broken = [path for path in self.paths if ranks[path] is None]
-        ranks = {p: rank for p, rank in ranks.items() if rank is not None}
-        if len(ranks) < 2:
-            raise UserError(
-                f"{self.flag}: expected two or more images, found {len(ranks)} "
-                f"besides {len(broken)} that cannot be decoded: "
-                f"{shorten(broken)}."
-            )
-        # Neither split may be empty.
-        lowest, highest = min(ranks.values()), max(ranks.values())
-        bound = np.clip(self.validation_share, np.nextafter(lowest, 1), highest)
-        splits = {"train": [], "validation": []}
-        for path, rank in ranks.items():
-            is_train = rank >= bound
-            if self.has_splits:
-                is_train = path.startswith("train/")
-            splits["train" if is_train else "validation"].append(path)
-        for name, paths in splits.items():
-            if not paths:
-                reason = "all its images are the same"
-                if self.has_splits:
-                    reason = f"none of the images for {name} can be decoded"
-                raise UserError(f"{self.flag}: {reason}.")
-        return splits, broken
-
-    def _rank(self, path):
-        """Hash of a file in [0, 1), or None if it cannot be decoded."""
         try:
-            data = self.read(path)
-            decoding.decode_image(data, self.channels)
-        except (decoding.UnreadableImageError, tf.errors.OpError):
-            return None
-        return int.from_bytes(hashlib.sha256(data).digest()[:6], "big") / 2**48
+            layout = find_layout(listing.paths)
+        except UserError as error:
+            raise UserError(f"{flag}: {error}") from error
+        used = [path for paths in layout.splits.values() for path in paths]
+        hashes, self.broken = contents.look(folder, used, index_dir)
+        self.splits = {
+            split: [path for path in paths if path in hashes]
+            for split, paths in layout.splits.items()
+        }
+        if not layout.held_out:
+            ranks = {p: int(h[:12], 16) / 2**48 for p, h in hashes.items()}
+            self.splits = _split(ranks, validation_share)
+        empty = [split for split, paths in self.splits.items() if not paths]
+        if len(hashes) < 2:
+            raise UserError(
+                f"{flag}: expected two or more images, found {len(hashes)} "
+                f"besides {len(self.broken)} that cannot be decoded: "
+                f"{_describe(self.broken)}."
+            )
+        if empty:
+            reason = "all its images are the same"
+            if layout.held_out:
+                reason = f"none of the images for {empty[0]} can be decoded"
+            raise UserError(f"{flag}: {reason}.")
+        self.classes = sorted(set(layout.classes.values()))
+        self.held_out = layout.held_out
+        self.notes = layout.notes
+        if self.broken:
+            self.notes.append(
+                f"{len(self.broken):,} cannot be decoded: "
+                f"{_describe(self.broken)}"
+            )
+        if listing.left_out:
+            self.notes.append(f"not read: {listing.describe_left_out()}")
+        # In an order that paths determine only among copies of an image.
+        self.examples = {
+            split: sorted(
+                (hashes[path], layout.class_of(path) or "", path)
+                for path in paths
+            )
+            for split, paths in self.splits.items()
+        }
+        identity = [self.image_size, channels, self.classes]
+        for split, examples in sorted(self.examples.items()):
+            identity.append((split, [example[:2] for example in examples]))
+        digest = hashlib.sha256(repr(identity).encode()).hexdigest()
+        super().__init__(name=digest[:16])
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
-    """Images of a folder, decoded, scaled and checked once.
+    """Images of a folder, decoded and scaled once.
 
     Splits `train` and `validation`. Examples have `image` `[H, W, C]` uint8
-    that just covers the configured size, `label` (0 without classes) and
-    `path` relative to the folder.
-
-    Images that cannot be decoded are skipped; the metadata lists them as
-    `broken`.
+    that just covers the configured size, `label` (-1 for a held-out image
+    without a class, 0 without classes) and `path` relative to the folder.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def _info(self):
         config = self.builder_config
@@ -158,25 +131,41 @@ class Folder(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=f"Images of {config.folder}.",
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager):
-        splits, broken = self.builder_config.check()
-        self.info.metadata["broken"] = broken
-        generate = self._generate_examples
-        return {split: generate(paths) for split, paths in splits.items()}
+        examples = self.builder_config.examples
+        return {s: self._generate_examples(examples[s]) for s in examples}
 
-    def _generate_examples(self, paths):
+    def _generate_examples(self, examples):
         config = self.builder_config
-        for path in paths:
-            image = decoding.decode_image(config.read(path), config.channels)
+        for number, (digest, name, path) in enumerate(examples):
+            data = read_bytes(os.path.join(config.folder, path))
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise UserError(
+                    f"{os.path.join(config.folder, path)} has changed since "
+                    "the start; run the same command again."
+                )
+            image = decoding.decode_image(data, config.channels)
             pixels = np.atleast_3d(decoding.cover(image, config.image_size))
-            label = config.class_of(path)
-            yield path, {"image": pixels, "label": label, "path": path}
+            label = name or (-1 if config.classes else 0)
+            # TFDS orders the examples by the hash of this.
+            key = f"{digest}-{number}"
+            yield key, {"image": pixels, "label": label, "path": path}
 
 
-def _subfolders(paths):
-    """Top folders that hold all paths; none if a path is in no folder."""
-    names = {path.rpartition("/")[0].partition("/")[0] for path in paths}
-    return set() if "" in names else names
+def _split(ranks, validation_share):
+    """Splits paths by their ranks in [0, 1); both get some if ranks differ."""
+    lowest = min(ranks.values(), default=0.0)
+    highest = max(ranks.values(), default=0.0)
+    bound = np.clip(validation_share, np.nextafter(lowest, 1), highest)
+    return {
+        "train": [path for path, rank in ranks.items() if rank >= bound],
+        "validation": [path for path, rank in ranks.items() if rank < bound],
+    }
+
+
+def _describe(broken):
+    """Names of files that cannot be decoded, with the reason of the first."""
+    names = shorten(list(broken))
+    return f"{names} ({next(iter(broken.values()))})" if broken else "none"

@@ -1,12 +1,14 @@
 """Where images come from: any TFDS data set, or a folder."""
 
+import contextlib
 import dataclasses
 import difflib
 import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
+from tensorflow_datasets.core.download import downloader
 
 from vqvae2_tf import errors
 from vqvae2_tf.data import emoji64
@@ -15,6 +17,7 @@ from vqvae2_tf.data import imagenet
 from vqvae2_tf.data.folder import Folder
 from vqvae2_tf.data.folder import FolderConfig
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files.lock import lock
 
 FOLDER_PREFIX = "folder:"
 _OWN_BUILDERS = {"emoji64": emoji64.Emoji64, "ffhq": ffhq.Ffhq}
@@ -48,22 +51,44 @@ class ImageSource:
             return []
         return list(label.names) if (label.num_classes or 0) > 1 else []
 
-    @property
-    def broken(self) -> list[str]:
-        """Names of a folder's images that were skipped when it was prepared."""
-        return list((self.builder.info.metadata or {}).get("broken", []))
+    def describe(self) -> str:
+        """What was found: images, classes, and what was not read and why."""
+        config = self.builder.builder_config
+        names, notes, held_out = self.class_names, [], self._own_validation
+        if isinstance(config, FolderConfig):
+            sizes = [len(config.splits[s]) for s in ("train", "validation")]
+            notes, held_out = config.notes, config.held_out
+        elif self.builder.info.splits:
+            sizes = [self.num_examples(s) for s in ("train", "validation")]
+        else:
+            return f"images: {self.builder.name} is not prepared yet"
+        classes = f"{len(names)} classes ({errors.shorten(names, 10)})"
+        return "; ".join(
+            [
+                f"images: {sizes[0]:,} to train on",
+                f"{sizes[1]:,} held out" + (held_out and f" ({held_out})"),
+                classes if names else "no classes",
+                *notes,
+            ]
+        )
 
     def prepare(self) -> None:
         """Downloads and prepares the data set if that is not done yet.
 
-        Every call logs the images that were skipped.
+        Waits while another process prepares it.
 
         Raises:
-            UserError: If the data set cannot be prepared, or has no split to
-                train on.
+            UserError: If the data set cannot be prepared, is damaged, or has
+                no split to train on.
         """
+        # Not pathlib, which would change gs://bucket.
+        folder = str(self.builder.data_dir)
         if not self.builder.is_prepared():
-            self._prepare()
+            with lock(os.path.dirname(folder), wait=True):
+                if not self.builder.is_prepared():
+                    self._prepare()
+            # It may be another process that has prepared it.
+            self.builder.info.read_from_directory(folder)
         splits = self.builder.info.splits
         needed = 1 if self._own_validation else 2
         if "train" not in splits or splits["train"].num_examples < needed:
@@ -71,19 +96,36 @@ class ImageSource:
                 f"--dataset={self.builder.name}: expected a split named train "
                 f"of {needed} or more images, found {', '.join(splits)}."
             )
-        if self.broken:
-            logging.warning(
-                f"{len(self.broken)} images cannot be decoded and are skipped: "
-                f"{errors.shorten(self.broken)} (metadata.json in "
-                f"{self.builder.data_dir} lists all)"
-            )
+        for split in splits.values():
+            for path in map(str, split.filepaths):
+                if not tf.io.gfile.exists(path):
+                    raise UserError(
+                        f"{path} is missing; remove {folder}, so that the data "
+                        "set is prepared again."
+                    )
+
+    @contextlib.contextmanager
+    def damage_reported(self) -> Iterator[None]:
+        """Turns TensorFlow's errors at damaged shards into a `UserError`."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            is_short = "was expected to contain" in error.message
+            if not is_short and not isinstance(error, tf.errors.DataLossError):
+                raise
+            raise UserError(
+                f"the prepared data set in {self.builder.data_dir} is damaged "
+                f"({errors.one_line(error.message)[:80]}); remove that folder, "
+                "so that it is prepared again."
+            ) from error
 
     def _prepare(self):
         name = self.builder.name
-        # Not pathlib, which would change gs://bucket.
         root = str(self.builder.data_dir).rpartition(f"/{name}/")[0]
         if name in _MANUAL_CHECKS:
             _MANUAL_CHECKS[name](os.path.join(root, "downloads", "manual"))
+        # TFDS's ten retries of a download take minutes where there is no net.
+        downloader.MAX_RETRIES = 5
         download = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
             self.builder.download_and_prepare(download_config=download)
@@ -169,9 +211,21 @@ def open_source(
     Raises:
         UserError: If the data set or folder does not exist.
     """
+    data_dir = os.path.expanduser(data_dir or str(tfds.core.constants.DATA_DIR))
+    if data_dir.startswith("~"):
+        raise UserError(
+            f"--data_dir: no home folder is known for {data_dir}; name a "
+            "folder for prepared data sets."
+        )
     if dataset.startswith(FOLDER_PREFIX):
         path = dataset.removeprefix(FOLDER_PREFIX)
-        config = FolderConfig(path, image_size, channels, validation_share)
+        config = FolderConfig(
+            path,
+            image_size,
+            channels,
+            validation_share,
+            os.path.join(data_dir, "folder_contents"),
+        )
         builder = Folder(config=config, data_dir=data_dir)
     elif dataset in _OWN_BUILDERS:
         builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
@@ -183,14 +237,18 @@ def open_source(
 def _tfds_builder(dataset, data_dir):
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        close = difflib.get_close_matches(dataset, tfds.list_builders(), 3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise UserError(
-            f"--dataset={dataset} is neither a TFDS data set nor "
-            f"folder:PATH.{hint}"
-        ) from error
     except Exception as error:  # TFDS raises exceptions of any type.
+        close = []
+        if tf.io.gfile.isdir(os.path.expanduser(dataset)):
+            close = [f"--dataset={FOLDER_PREFIX}{dataset}"]
+        elif isinstance(error, tfds.core.DatasetNotFoundError):
+            close = difflib.get_close_matches(dataset, tfds.list_builders(), 3)
+        if close or isinstance(error, tfds.core.DatasetNotFoundError):
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise UserError(
+                f"--dataset={dataset} is neither a TFDS data set nor "
+                f"folder:PATH.{hint}"
+            ) from error
         message = errors.one_line(error)
         raise UserError(f"--dataset={dataset}: {message}") from error
     if not isinstance(_features(builder).get("image"), tfds.features.Image):

@@ -72,12 +72,14 @@ def convert_folder(
         raise UserError(f"--input={source}: there is no such folder.")
     # The same however it is written.
     source = source.rstrip("/") if "://" in source else os.path.abspath(source)
-    if conversion.ending in conversion.endings and _is_within(target, source):
+    if conversion.ending in conversion.endings and listing.is_within(
+        target, source
+    ):
         raise UserError(
             f"--output={target} must not be in --input={source}: the next "
             "run would read its files."
         )
-    paths = listing.list_files(source, conversion.endings)
+    paths = listing.list_files(source, conversion.endings).paths
     if not paths:
         raise UserError(
             f"--input={source}: expected files in it or its subfolders that "
@@ -142,8 +144,3 @@ def _convert(conversion, source, targets, remaining, batch_size):
             written += len(examples)
             progress.update(len(batch))
     return written
-
-
-def _is_within(path, folder):
-    path, folder = (os.path.realpath(p) + os.sep for p in (path, folder))
-    return path.startswith(folder)

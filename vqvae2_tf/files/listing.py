@@ -1,36 +1,132 @@
-"""The files below a folder."""
+"""The files below a folder, and what is not read of it."""
 
+import collections
+import dataclasses
 import os
 from collections.abc import Collection
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
+
+# Of archives' and network drives' own files: resource forks, thumbnails, bins.
+_SYSTEM_FOLDERS = {
+    *("__macosx", "@eadir", "@recycle", "#recycle", "#snapshot"),
+    *("$recycle.bin", "system volume information", "lost+found"),
+}
+_OTHER_ENDINGS = "of other endings"
 
 
-def list_files(folder: str, endings: Collection[str]) -> list[str]:
-    """Files of a folder and its subfolders, except hidden ones.
+@dataclasses.dataclass
+class Listing:
+    """Files of a folder and its subfolders.
+
+    Args:
+        paths: Paths relative to the folder, sorted, with `/`.
+        left_out: By the reason, what was not read, relative to the folder.
+    """
+
+    paths: list[str] = dataclasses.field(default_factory=list)
+    left_out: dict[str, list[str]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list)
+    )
+
+    def describe_left_out(self) -> str:
+        """What was not read and why; "" if all was."""
+        parts = []
+        others = self.left_out.get(_OTHER_ENDINGS, [])
+        endings = collections.Counter(
+            os.path.splitext(name)[1].lower() or "without ending"
+            for name in others
+        )
+        if endings:
+            counts = [f"{n} {ending}" for ending, n in endings.most_common()]
+            parts.append(shorten(counts))
+        for reason, names in sorted(self.left_out.items()):
+            if reason != _OTHER_ENDINGS:
+                parts.append(f"{shorten(sorted(names), 3)} ({reason})")
+        return ", ".join(parts)
+
+
+def list_files(folder: str, endings: Collection[str]) -> Listing:
+    """Lists a folder's files, but none that are hidden or a system's.
+
+    Links are followed, but no folder is entered within itself.
 
     Args:
         folder: Local path, or any that `tf.io.gfile` reads.
         endings: Endings of the file names, in lower case, with the dot.
 
-    Returns:
-        Paths relative to the folder, sorted.
-
     Raises:
-        UserError: If the name of a file is not UTF-8.
+        UserError: If a folder cannot be read, or a name is not UTF-8.
     """
+    listing = Listing()
+    # Folders to enter, each with those that it is in.
+    pending = [("", frozenset({os.path.realpath(folder)}))]
+    while pending:
+        parent, above = pending.pop()
+        for name, kind in _entries(os.path.join(folder, parent)):
+            path = f"{parent}/{name}" if parent else name
+            if name.startswith(".") or (
+                kind == "folder" and name.lower() in _SYSTEM_FOLDERS
+            ):
+                listing.left_out["hidden or of the system"].append(path)
+            elif kind == "folder":
+                real = os.path.realpath(os.path.join(folder, path))
+                if real in above:
+                    reason = "a link to a folder that it is in"
+                    listing.left_out[reason].append(path)
+                else:
+                    pending.append((path, above | {real}))
+            elif kind != "file":
+                listing.left_out[kind].append(path)
+            elif name.lower().endswith(tuple(endings)):
+                listing.paths.append(path)
+            else:
+                listing.left_out[_OTHER_ENDINGS].append(path)
+    listing.paths.sort()
+    return listing
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a local path is a folder, or lies below it."""
+    path, folder = (os.path.realpath(p) + os.sep for p in (path, folder))
+    return path.startswith(folder)
+
+
+def _entries(folder: str) -> Iterator[tuple[str, str]]:
+    """Names in a folder, and what they are: `file`, `folder`, or a reason."""
     try:
-        walk = list(tf.io.gfile.walk(folder))
-    except UnicodeDecodeError as error:
+        if "://" in folder:
+            for name in tf.io.gfile.listdir(folder):
+                is_folder = tf.io.gfile.isdir(os.path.join(folder, name))
+                yield name.rstrip("/"), "folder" if is_folder else "file"
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                entry.name.encode()
+                yield entry.name, _kind(entry)
+    except UnicodeEncodeError as error:
         raise UserError(
-            f"{folder} has a file whose name is not UTF-8 ({error.object!r}); "
-            "rename it."
+            f"{folder} has a file whose name is not UTF-8 "
+            f"({os.fsencode(error.object)!r}); rename it."
         ) from error
-    return sorted(
-        os.path.join(parent, name)[len(folder) :].lstrip("/")
-        for parent, _, names in walk
-        for name in names
-        if not name.startswith(".") and name.lower().endswith(tuple(endings))
-    )
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be read: {error.strerror}."
+        ) from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{folder} cannot be read: {error.message}") from error
+
+
+def _kind(entry):
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+    except OSError:  # Too many links, or their target cannot be looked at.
+        return "a broken link"
+    return "a broken link" if entry.is_symlink() else "no regular file"

@@ -16,7 +16,7 @@ except ImportError:  # Windows.
 
 
 @contextlib.contextmanager
-def lock(folder: str) -> Iterator[None]:
+def lock(folder: str, wait: bool = False) -> Iterator[None]:
     """Locks a folder for this process until the block or the process ends.
 
     Works only on local file systems: not in clouds, not on most network file
@@ -24,9 +24,10 @@ def lock(folder: str) -> Iterator[None]:
 
     Args:
         folder: Path of the folder; it is created if it does not exist.
+        wait: Whether to wait for another process that has locked it.
 
     Raises:
-        UserError: If another process has locked it.
+        UserError: If another process has locked it and `wait` is false.
     """
     with atomic.as_user_error(folder):
         tf.io.gfile.makedirs(folder)
@@ -38,10 +39,13 @@ def lock(folder: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"{folder} is in use by another process; wait for it to "
-                "finish, or give another --run_dir."
-            ) from error
+            if not wait:
+                raise UserError(
+                    f"{folder} is in use by another process; wait for it to "
+                    "finish, or give another --run_dir."
+                ) from error
+            print(f"waiting for another process in {folder}", flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:  # Some network file systems.
             pass
         yield

@@ -43,7 +43,8 @@ class Prior(Trainable):
 
         Args:
             codes: `[B, *level.shape]`.
-            labels: `[B]` int32 in [0, num_classes), if there are classes.
+            labels: `[B]` int32 in [0, num_classes), if there are classes; -1
+                for a held-out image without one.
             coarser: Codes of the coarser levels, coarsest first.
             training: Whether dropout and batch statistics are active.
 

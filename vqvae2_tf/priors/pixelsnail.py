@@ -67,7 +67,8 @@ class PixelSNAIL(RasterPrior):
 
     Call arguments:
         codes: `[B, H, W]` int32 in [0, K).
-        labels: `[B]` int32 in [0, num_classes), if there are classes.
+        labels: `[B]` int32 in [0, num_classes), if there are classes; -1 for
+            none, whose embedding is 0.
         coarser: List of `[B, h, w]` int32, coarsest first, one for each of
             the coarser levels.
         training: Whether dropout and batch statistics are active.
@@ -221,7 +222,9 @@ class PixelSNAIL(RasterPrior):
         self.check_conditions(labels, coarser)
         conditions = {}
         if labels is not None:
-            conditions["class_embedding"] = self.class_embedding(labels)
+            embedding = self.class_embedding(ops.maximum(labels, 0))
+            known = ops.cast(labels >= 0, embedding.dtype)[:, None]
+            conditions["class_embedding"] = embedding * known
         if coarser:
             height, width = self.coarser[-1].size
             maps = []

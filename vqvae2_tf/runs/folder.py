@@ -6,8 +6,10 @@ import os
 
 import tensorflow as tf
 
+from vqvae2_tf.data.source import FOLDER_PREFIX
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files.listing import is_within
 from vqvae2_tf.files.lock import lock
 from vqvae2_tf.flags import RESULTS
 from vqvae2_tf.flags import SAMPLES
@@ -46,6 +48,23 @@ def read_config(run_dir: str) -> Configuration:
             f"{CONFIG_FILE}."
         )
     return configuration.from_json(_read(path)).replace(run_dir=run_dir)
+
+
+def check_place(config: Configuration) -> None:
+    """Checks that a run's folder is not in the folder of its images.
+
+    Args:
+        config: The run's configuration.
+
+    Raises:
+        UserError: If it is: the next start would read its pictures.
+    """
+    images = config.dataset.removeprefix(FOLDER_PREFIX)
+    if images != config.dataset and is_within(config.run_dir, images):
+        raise UserError(
+            f"--run_dir={config.run_dir} must not be in --dataset="
+            f"{config.dataset}: the next start would find its pictures there."
+        )
 
 
 def check(config: Configuration) -> None:
@@ -143,6 +162,10 @@ def _differing(config, earlier, role):
     if role == RESULTS and now["data_version"] and before["data_version"]:
         # Priors alone are trained without a look at the images.
         labels["data_version"] = "the images of --dataset"
+    sources = before["dataset"], now["dataset"]
+    if all(source.startswith(FOLDER_PREFIX) for source in sources):
+        # A folder may be moved: its images count, not its path.
+        labels.pop("dataset", None)
     return [
         f"{label} ({before.get(name)!r} then, {now[name]!r} now)"
         for name, label in sorted(labels.items())

@@ -15,6 +15,7 @@ from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
 from vqvae2_tf.errors import one_line
+from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import write
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import provenance
@@ -86,6 +87,17 @@ class Run:
             self._check_batch_sizes("prior_batch_size", sizes)
             self._code_splits(*self._codes())
 
+    def describe_codes(self) -> str:
+        """What codes were found, for a user."""
+        card = self._codes()[1]
+        names = card["class_names"]
+        classes = f"{len(names)} classes ({shorten(names, 10)})"
+        return (
+            f"codes: {card['splits']['train']:,} to train on; "
+            f"{card['splits']['validation']:,} held out; "
+            f"{classes if names else 'no classes'}"
+        )
+
     def _check_batch_sizes(self, flag, sizes):
         replicas = self.strategy.num_replicas_in_sync
         for size in sizes:
@@ -106,17 +118,17 @@ class Run:
             index = self.config.level_names.index(self.config.level)
             self.train_prior(index, *self._codes())
             return
-        if stage != "codes":
-            self.train_autoencoder()
-            self._unless_exists(
-                self.path(folder.RECONSTRUCTIONS), self._write_reconstructions
-            )
-            path = self.path(folder.EXPORTS, "autoencoder")
-            self._unless_exists(path, self.export_autoencoder)
-        if stage == "autoencoder":
-            return
         codes_dir = self.path(folder.CODES)
-        card = self.extract_codes(codes_dir)
+        with self._source.damage_reported():
+            if stage != "codes":
+                self.train_autoencoder()
+                path = self.path(folder.RECONSTRUCTIONS)
+                self._unless_exists(path, self._write_reconstructions)
+                path = self.path(folder.EXPORTS, "autoencoder")
+                self._unless_exists(path, self.export_autoencoder)
+            if stage == "autoencoder":
+                return
+            card = self.extract_codes(codes_dir)
         if stage == "codes":
             return
         for index in range(len(self.config.levels)):

@@ -68,7 +68,7 @@ class SampleFolder:
             labels: Labels of the classes.
             count: Samples of each class.
         """
-        existing = set(list_files(self.folder, [".png", npz.ENDING]))
+        existing = set(list_files(self.folder, [".png", npz.ENDING]).paths)
         parts = (IMAGES, CODES) if self.keep_codes else (IMAGES,)
         return [
             (label, index)

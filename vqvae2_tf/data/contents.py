@@ -1,0 +1,109 @@
+"""What a folder's images hold: looked at once, and again where they changed."""
+
+import concurrent.futures
+import hashlib
+import os
+from collections.abc import Sequence
+
+import PIL
+import tensorflow as tf
+from tqdm import tqdm
+
+from vqvae2_tf.data import decoding
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.files import atomic
+
+
+def look(
+    folder: str, paths: Sequence[str], index_dir: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Hashes a folder's images and finds those that cannot be decoded.
+
+    A file whose size and time of change are those of an earlier look is not
+    read again.
+
+    Args:
+        folder: Path of the folder.
+        paths: Paths of its images, relative to it.
+        index_dir: Folder of files that keep what is known of each folder.
+
+    Returns:
+        The SHA-256 of each image's file, hex digits, and the reason for each
+        file that cannot be decoded, both by their paths.
+
+    Raises:
+        UserError: If a file cannot be read at present; nothing is kept of it.
+    """
+    name = hashlib.sha256(folder.encode()).hexdigest()[:16]
+    index = os.path.join(index_dir, f"{name}.json")
+    known = _read_index(index)
+    sound = {digest for _, digest, _ in known.values() if digest}
+    found, stamps, unreadable = {}, {}, {}
+    for path in paths:
+        try:
+            status = tf.io.gfile.stat(os.path.join(folder, path))
+        except tf.errors.OpError as error:
+            unreadable[path] = one_line(error.message)
+            continue
+        stamps[path] = [status.length, status.mtime_nsec]
+        if path in known and known[path][0] == stamps[path]:
+            found[path] = known[path]
+
+    def examine(path):
+        """Stamp, hash or None, and reason or None."""
+        try:
+            data = atomic.read_bytes(os.path.join(folder, path))
+        except tf.errors.OpError as error:
+            unreadable[path] = one_line(error.message)
+            return None
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            if digest not in sound:
+                decoding.decode_image(data, 3)
+        except decoding.UnreadableImageError as error:
+            return stamps[path], None, one_line(error)
+        return stamps[path], digest, None
+
+    remaining = [path for path in stamps if path not in found]
+    if remaining:
+        pool = concurrent.futures.ThreadPoolExecutor()
+        try:
+            entries = pool.map(examine, remaining)
+            entries = tqdm(
+                entries, "checking images", len(remaining), unit="img"
+            )
+            for path, entry in zip(remaining, entries, strict=True):
+                if entry:
+                    found[path] = entry
+        finally:
+            pool.shutdown(cancel_futures=True)
+            # Whatever ended the look, its next start goes on from here.
+            values = {"folder": folder, "decoder": PIL.__version__}
+            atomic.write_json(index, {**values, "files": found})
+    if unreadable:
+        path, reason = min(unreadable.items())
+        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        raise UserError(
+            f"{os.path.join(folder, path)}{more} cannot be read at present "
+            f"({reason}): make them readable, or move them elsewhere."
+        )
+    return (
+        {p: found[p][1] for p in paths if found[p][1]},
+        {p: found[p][2] for p in paths if not found[p][1]},
+    )
+
+
+def _read_index(path):
+    """`{"<path>": [stamp, hash or None, reason or None]}`, known earlier."""
+    try:
+        index = atomic.read_json(path, "") if tf.io.gfile.exists(path) else {}
+    except UserError:  # Damaged: look again.
+        index = {}
+    same_decoder = index.get("decoder") == PIL.__version__
+    return {
+        name: entry
+        for name, entry in index.get("files", {}).items()
+        # Another decoder may be able to read what this one could not.
+        if entry[1] or same_decoder
+    }
