@@ -4,13 +4,14 @@ import setuptools
 
 # TFDS 4.9.10 imports importlib_resources without asking for it, and
 # TensorFlow 2.21 leaves TensorBoard to the user. Training states are files of
-# safetensors: arrays by name that every backend reads, without pickle.
+# safetensors: arrays by name that every backend reads, without pickle. Pillow
+# reads AVIF since 11.3, the first release whose wheels have it built in.
 REQUIREMENTS = [
     "absl-py>=2.1",
     "importlib-resources>=6.0",
     "keras>=3.15,<3.16",
     "numpy>=1.26",
-    "pillow>=10.1",
+    "pillow>=11.3",
     "safetensors>=0.4",
     "tensorboard>=2.19",
     "tensorflow>=2.20,<2.22",

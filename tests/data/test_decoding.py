@@ -2,12 +2,17 @@
 
 import io
 import struct
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from PIL import ImageFile
 
+from vqvae2_tf.data.decoding import ENDINGS
 from vqvae2_tf.data.decoding import UnreadableImageError
 from vqvae2_tf.data.decoding import cover
 from vqvae2_tf.data.decoding import decode_image
@@ -24,6 +29,36 @@ def decoded(image, channels=3, **options):
 
 
 RED = Image.new("RGB", (4, 3), (255, 0, 0))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_files_of_all_endings_are_read(ending):
+    file_format = Image.registered_extensions()[ending]
+    pixels = decoded(RED, file_format=file_format).astype(int)
+    assert np.abs(pixels - [255, 0, 0]).max() <= 2
+
+
+def test_photographs_of_two_images_give_the_first():
+    other = Image.new("RGB", RED.size, "blue")
+    options = {"save_all": True, "append_images": [other]}
+    data = encoded(RED, "MPO", **options)
+    assert Image.open(io.BytesIO(data)).n_frames == 2
+    pixels = np.asarray(decode_image(data, 3)).astype(int)
+    assert np.abs(pixels - [255, 0, 0]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "file_format", ["EPS", "ICO", "JPEG2000", "PDF", "PPM"]
+)
+def test_other_formats_are_not_opened(file_format, monkeypatch):
+    Image.init()
+    opened = []
+    for name, (_, accept) in dict(Image.OPEN).items():
+        entry = (lambda *_, name=name: opened.append(name), accept)
+        monkeypatch.setitem(Image.OPEN, name, entry)
+    with pytest.raises(UnreadableImageError, match="no image of AVIF, .*WEBP"):
+        decode_image(encoded(RED.resize((32, 32)), file_format), 3)
+    assert not opened
 
 
 @pytest.mark.parametrize(
@@ -117,6 +152,20 @@ def test_sixteen_bit_colours_are_scaled(channels):
     assert np.abs(pixels - exact).max() <= 1
 
 
+def test_sixteen_bit_greys_may_have_a_clear_value():
+    values = np.array([[0, 258, 259], [65535, 258, 1]], "uint16")
+    pixels = decoded(Image.fromarray(values), channels=1, transparency=258)
+    np.testing.assert_array_equal(pixels, [[0, 255, 1], [255, 255, 0]])
+
+
+def test_lab_becomes_grey():
+    values = np.zeros((2, 2, 3), "uint8")
+    values[..., 0] = [0, 255]
+    image = Image.fromarray(values, "LAB")
+    pixels = decoded(image, channels=1, file_format="TIFF").astype(int)
+    assert np.abs(pixels - [0, 255]).max() <= 1
+
+
 def test_long_colour_profiles_are_no_damage():
     pixels = decoded(RED, icc_profile=bytes(2 << 20))
     assert (pixels == [255, 0, 0]).all()
@@ -141,15 +190,97 @@ def test_the_cameras_orientation_is_applied():
     assert pixels.shape == (4, 2, 3)
 
 
-@pytest.mark.parametrize(
-    "file_format", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"]
+NOISE = Image.fromarray(
+    np.random.default_rng(0).integers(256, size=(32, 32, 3)).astype("uint8")
 )
-def test_truncated_and_empty_files_are_refused(file_format):
-    noise = np.random.default_rng(0).integers(256, size=(32, 32, 3))
-    data = encoded(Image.fromarray(noise.astype("uint8")), file_format)
-    for part in (data[: len(data) // 2], data[:20], b""):
-        with pytest.raises(UnreadableImageError):
-            decode_image(part, 3)
+
+
+@pytest.mark.parametrize(
+    "file_format", ["AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"]
+)
+def test_truncated_and_empty_files_are_refused(file_format, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = encoded(NOISE, file_format)
+    whole = np.asarray(decode_image(data, 3))
+    for length in (0, 20, *range(30, len(data), 41)):
+        try:
+            pixels = np.asarray(decode_image(data[:length], 3))
+        except UnreadableImageError:
+            continue
+        # What is missing is no part of the pixels.
+        assert length > 0.9 * len(data)
+        np.testing.assert_array_equal(pixels, whole)
+
+
+def png_of_size(width, height):
+    """A PNG file that claims a size and has no pixels."""
+    data = bytearray(encoded(RED))
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+class DecodingBeganError(Exception):
+    """Raised in place of decoding."""
+
+
+@pytest.mark.parametrize(
+    ("size", "is_too_large"),
+    [
+        ((60_000, 60_000), True),
+        ((2**14, 2**14 + 1), True),
+        ((2**14, 2**14), False),
+        ((10_000, 10_000), False),
+    ],
+)
+def test_too_large_images_are_refused_before_decoding(
+    size, is_too_large, monkeypatch
+):
+    def load(self):
+        raise DecodingBeganError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+    words = "pixels" if is_too_large else "DecodingBegan"
+    with pytest.raises(UnreadableImageError, match=words):
+        decode_image(png_of_size(*size), 3)
+
+
+@pytest.mark.parametrize("error", [KeyError, RuntimeError, RecursionError])
+def test_whatever_a_decoder_raises_is_an_error_of_the_file(error, monkeypatch):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(UnreadableImageError, match=error.__name__):
+        decode_image(encoded(RED), 3)
+
+
+def test_a_full_memory_is_no_error_of_the_file(monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError):
+        decode_image(encoded(RED), 3)
+
+
+def test_pillows_warnings_are_off(tmp_path):
+    # pytest has its own filters.
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of_size(20_000, 20_000))
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(path.read_bytes()))
+    program = f"""
+from vqvae2_tf.data import decoding
+try:
+    decoding.decode_image(open({str(path)!r}, "rb").read(), 3)
+except decoding.UnreadableImageError:
+    print("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("refused\n", "")
 
 
 def test_camera_data_of_a_wrong_type_are_an_error_of_the_file():

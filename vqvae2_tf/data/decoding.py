@@ -1,18 +1,44 @@
-"""Decodes image files of any usual format."""
+"""Decodes image files of the usual formats."""
 
 import io
 import math
-import struct
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+from PIL import ImageFile
 from PIL import ImageOps
 from PIL import PngImagePlugin
+from PIL import UnidentifiedImageError
 from tqdm.contrib.concurrent import thread_map
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from vqvae2_tf.errors import one_line
+
+ENDINGS = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".jfif",
+    ".jpe",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+
+# Pillow's names of these formats. The dozens of others that it knows are not
+# opened; some of them start other programs.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+# The largest canvas that is decoded: 16384x16384, which takes 1 GiB as RGBA.
+# The largest that WebP and AVIF's decoder allow, above the 200 megapixels of
+# the finest cameras. Pillow warns of smaller ones and refuses 179 megapixels.
+MAX_PIXELS = 2**28
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 # The largest ratio of a covering image's longer side to the size covered.
 _LONGEST = 16
@@ -21,14 +47,9 @@ _LONGEST = 16
 # photographs may have.
 PngImagePlugin.MAX_TEXT_CHUNK = 32 << 20
 
-# What Pillow raises at damaged files, or camera data of the wrong types.
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+# An image is decoded or an error; nobody could act on what Pillow remarks on
+# its metadata. Here, as filters cannot be set in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadableImageError(ValueError):
@@ -44,28 +65,42 @@ def decode_image(data: bytes, channels: int) -> Image.Image:
     by a camera is applied. An animation gives its first frame.
 
     Args:
-        data: Contents of the file.
+        data: Contents of a file of one of the formats of `ENDINGS`.
         channels: 1 (grey) or 3 (RGB).
 
     Returns:
         `PIL.Image.Image` of mode `L` or `RGB`.
 
     Raises:
-        UnreadableImageError: If the bytes are no complete image, or if its
-            values are floats or have more than 16 bits, so that white is
-            undefined.
+        UnreadableImageError: If the bytes are no complete image of these
+            formats, if it has more than `MAX_PIXELS` pixels, or if its values
+            are floats or have more than 16 bits, so that white is undefined.
+        MemoryError: If there is too little memory.
     """
+    # Other packages switch this on, which would make cut files half grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            size = f"{image.width}x{image.height}"
+            raise ValueError(f"{size} are more than {MAX_PIXELS:,} pixels")
         image.load()
         image = _eight_bits(ImageOps.exif_transpose(image))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
+        if image.mode == "LAB":  # Has no conversion to grey.
+            image = image.convert("RGB")
         return image.convert("L" if channels == 1 else "RGB")
-    except _BROKEN as error:
-        raise UnreadableImageError(str(error)) from error
+    except MemoryError:
+        raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(_FORMATS)
+        raise UnreadableImageError(f"no image of {formats}") from error
+    except Exception as error:  # Decoders raise exceptions of any type.
+        reason = one_line(error) or type(error).__name__
+        raise UnreadableImageError(reason) from error
 
 
 def _eight_bits(image):
@@ -74,10 +109,14 @@ def _eight_bits(image):
         raise ValueError("float values have no defined range")
     if not image.mode.startswith("I"):
         return image
-    values = np.asarray(image, "int64")
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("values of more than 16 bits")
-    return Image.fromarray(np.rint(values / 257.0).astype("uint8"))
+    clear = image.info.get("transparency")
+    if clear is not None:
+        values = np.where(values == clear, 65535, values)
+    nearest = (values.astype("uint32") + 128) // 257
+    return Image.fromarray(nearest.astype("uint8"))
 
 
 def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:

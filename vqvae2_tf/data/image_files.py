@@ -2,7 +2,6 @@
 
 import numpy as np
 import tensorflow as tf
-from PIL import UnidentifiedImageError
 
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data import decoding
@@ -31,8 +30,6 @@ def read_image(
     try:
         image = decoding.decode_image(read_bytes(path), channels)
     except (decoding.UnreadableImageError, tf.errors.OpError) as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            raise UserError("is no image of a known format") from error
         raise UserError(f"cannot be decoded: {one_line(error)}") from error
     pixels = np.atleast_3d(decoding.cover(image, image_size)).astype("float32")
     return augmentation.center_crop(pixels / 255.0, image_size) * 2.0 - 1.0
