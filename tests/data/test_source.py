@@ -1,5 +1,6 @@
 """Data sets by their names."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -7,10 +8,109 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
+from vqvae2_tf.data.batches import evaluation_batches
+from vqvae2_tf.data.batches import image_examples
+from vqvae2_tf.data.decoding import decode_image
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
+
+
+def png(image, **options):
+    """A PNG file in memory."""
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def pixels(channels, dtype="uint8"):
+    """`[8, 12, channels]`; even channels end with alpha, left half clear."""
+    largest = np.iinfo(dtype).max
+    draws = np.random.default_rng(0).integers(
+        largest, size=(8, 12, channels), endpoint=True
+    )
+    if channels in (2, 4):
+        draws[:, :6, -1] = 0
+    return draws.astype(dtype)
+
+
+def with_clear_colour():
+    """A palette of four colours; those of the left half are clear."""
+    indices = np.tile(np.repeat([[0, 1, 2, 3]], 3, axis=1), (8, 1))
+    image = Image.fromarray(indices.astype("uint8"), "L").convert("P")
+    image.putpalette(list(range(0, 240, 20)))
+    return png(image, transparency=b"\0\0\x80\xff")
+
+
+FEATURES = {
+    "grey_and_alpha": (2, "uint8", pixels(2)),
+    "rgba": (4, "uint8", pixels(4)),
+    "rgba_of_16_bits": (4, "uint16", pixels(4, "uint16")),
+    "file_with_alpha": (3, "uint8", png(Image.fromarray(pixels(4)))),
+    "file_with_palette": (3, "uint8", with_clear_colour()),
+    "grey_of_16_bits": (1, "uint16", pixels(1, "uint16")),
+    "rgb_of_16_bits": (3, "uint16", pixels(3, "uint16")),
+    "floats": (1, "float32", np.full((8, 12, 1), 0.5, "float32")),
+}
+
+
+class SmallImages(tfds.core.GeneratorBasedBuilder):
+    """Two copies of an image of the kind that the configuration names."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name=name, description=name)
+        for name in FEATURES
+    ]
+
+    def _info(self):
+        channels, dtype, _ = FEATURES[self.builder_config.name]
+        image = tfds.features.Image(
+            shape=(None, None, channels), dtype=np.dtype(dtype).type
+        )
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({"image": image})
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        image = FEATURES[self.builder_config.name][2]
+        for i in range(2):
+            is_file = isinstance(image, bytes)
+            yield i, {"image": io.BytesIO(image) if is_file else image}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [n for n in FEATURES if n != "floats"])
+def test_transparency_and_16_bits_are_read_as_in_folders(
+    tmp_path, name, channels
+):
+    source = open_source(f"small_images/{name}", str(tmp_path))
+    source.prepare()
+    examples = image_examples(source, "train", (8, 12), channels)
+    (batch,) = evaluation_batches(examples, 1)
+    data = FEATURES[name][2]
+    if not isinstance(data, bytes):
+        data = tf.io.encode_png(data).numpy()
+    expected = np.float32(decode_image(data, channels)) / 127.5 - 1
+    found = batch["image"][0].numpy()
+    expected = expected.reshape(found.shape)
+    # One of 255 values.
+    np.testing.assert_allclose(found, expected, atol=2.01 / 255)
+    if "rgb_of" not in name and "grey_of" not in name:
+        np.testing.assert_allclose(found[:, :6], 1, atol=1e-3)
+        assert np.abs(found[:, 6:] - 1).max() > 0.3
+
+
+def test_floats_are_refused_when_the_data_set_is_opened(tmp_path):
+    with pytest.raises(UserError, match="small_images/floats.*float32"):
+        open_source("small_images/floats", str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_packages_own_data_set_needs_no_download(tmp_path):

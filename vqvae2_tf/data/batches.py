@@ -58,10 +58,7 @@ def image_examples(
 
     def read(example, seed=None):
         names = () if seed is None else augment
-        data = example["image"]
-        image = tf.io.decode_image(data, channels, expand_animations=False)
-        image.set_shape((None, None, channels))
-        image = _cover(tf.cast(image, tf.float32) / 255.0, image_size)
+        image = _cover(_decode(example["image"], channels), image_size)
         image = augmentation.augment(image, image_size, names, seed, operations)
         return {"image": image * 2 - 1, "label": example["label"]}
 
@@ -82,6 +79,34 @@ def with_ids(examples: Examples) -> Examples:
         return {**examples.read(example, seed), "id": example["id"]}
 
     return dataclasses.replace(examples, read=read)
+
+
+# An encoded PNG file with an alpha channel, or with a transparent colour.
+_PNG_WITH_ALPHA = r"\CPNG\C{21}[\x04\x06]\C*|\CPNG\C*tRNS\C*"
+
+
+def _decode(data, channels):
+    """Decodes to `[h, w, channels]` in [0, 1]; PNG's alpha is put on white.
+
+    As `decoding.decode_image`, but TensorFlow's decoders run in parallel. GIF's
+    transparent pixels stay black.
+    """
+
+    def opaque():
+        image = tf.io.decode_image(data, channels, expand_animations=False)
+        image.set_shape((None, None, channels))
+        return tf.cast(image, tf.float32) / 255.0
+
+    def on_white():
+        image = tf.cast(tf.io.decode_png(data, 4), tf.float32) / 255.0
+        colours, alpha = image[..., :3], image[..., 3:]
+        image = alpha * colours + 1 - alpha
+        return tf.image.rgb_to_grayscale(image) if channels == 1 else image
+
+    # Whatever tells of transparency is at the start.
+    start = tf.strings.substr(data, 0, 2**16)
+    has_alpha = tf.strings.regex_full_match(start, _PNG_WITH_ALPHA)
+    return tf.cond(has_alpha, on_white, opaque)
 
 
 def _cover(image, size):

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
@@ -251,8 +252,14 @@ def _tfds_builder(dataset, data_dir):
             ) from error
         message = errors.one_line(error)
         raise UserError(f"--dataset={dataset}: {message}") from error
-    if not isinstance(_features(builder).get("image"), tfds.features.Image):
+    feature = _features(builder).get("image")
+    if not isinstance(feature, tfds.features.Image):
         raise UserError(f"--dataset={dataset} has no images named image.")
+    if feature.np_dtype == np.float32:
+        raise UserError(
+            f"--dataset={dataset}: expected images of 8 or 16 bits a channel, "
+            "found float32, which has no defined range."
+        )
     return builder
 
 
