@@ -17,6 +17,9 @@ from vqvae2_tf.data.decoding import UnreadableImageError
 from vqvae2_tf.data.decoding import cover
 from vqvae2_tf.data.decoding import decode_image
 
+# Pillow's; the filters of a program are not pytest's.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 
 def encoded(image, file_format="PNG", **options):
     file = io.BytesIO()
@@ -265,7 +268,6 @@ def test_a_full_memory_is_no_error_of_the_file(monkeypatch):
 
 
 def test_pillows_warnings_are_off(tmp_path):
-    # pytest has its own filters.
     path = tmp_path / "a.png"
     path.write_bytes(png_of_size(20_000, 20_000))
     with pytest.warns(Image.DecompressionBombWarning):
