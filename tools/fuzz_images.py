@@ -58,12 +58,15 @@ OPTIONS = {
     ],
     "TIFF": [
         {"compression": name}
-        for name in (
-            *("group3", "group4", "jpeg", "packbits", "tiff_ccitt"),
-            *("tiff_adobe_deflate", "tiff_lzw", "zstd"),
-        )
+        for name in ("packbits", "tiff_adobe_deflate", "tiff_lzw")
     ],
     "WEBP": [{"lossless": True}, {"exact": True, "quality": 10}],
+}
+# Compressions of TIFF for one mode; Pillow 11 ends the process at the others.
+COMPRESSIONS = {
+    "1": ["group3", "group4", "tiff_ccitt"],
+    "L": ["jpeg"],
+    "RGB": ["jpeg"],
 }
 
 
@@ -74,7 +77,7 @@ def originals() -> dict[str, list[bytes]]:
     rng = np.random.default_rng(0)
     noise = rng.integers(256, size=(2, 24, 33, 4)).astype("uint8")
     noise[:, 4:20, 5:25] = 200
-    frames = [Image.fromarray(values, "RGBA") for values in noise]
+    frames = [Image.fromarray(values) for values in noise]
     exif = Image.Exif()
     exif[0x0112] = 6
     files = collections.defaultdict(list)
@@ -84,10 +87,13 @@ def originals() -> dict[str, list[bytes]]:
         for name in sorted(Image.SAVE):
             if name == "ICNS":  # Enlarges images, which takes long.
                 continue
-            shared = [{}, {"exif": exif}]
+            ways = [{}, {"exif": exif}, *OPTIONS.get(name, [])]
             if name in Image.SAVE_ALL:
-                shared.append(animation)
-            for options in [*shared, *OPTIONS.get(name, [])]:
+                ways.append(animation)
+            if name == "TIFF":
+                own = COMPRESSIONS.get(mode, [])
+                ways += [{"compression": compression} for compression in own]
+            for options in ways:
                 file = io.BytesIO()
                 # Few formats have all modes.
                 with contextlib.suppress(Exception):

@@ -48,7 +48,7 @@ def write_images_of_all_modes(folder):
         ("i16.tif", noise(30, 41, dtype="uint16"), {}),
         ("cmyk.jpg", rgb.convert("CMYK"), {}),
         ("cmyk.tif", rgb.convert("CMYK"), {}),
-        ("ycbcr.tif", rgb.convert("YCbCr"), {}),
+        ("ycbcr.tif", rgb.convert("YCbCr"), {"compression": "tiff_lzw"}),
         ("lab.tif", Image.merge("LAB", rgb.split()), {}),
         ("l.jpeg", rgb.convert("L"), {}),
         ("turned.jpe", rgb, {"exif": turned}),

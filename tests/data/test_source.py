@@ -40,7 +40,7 @@ def pixels(channels, dtype="uint8"):
 def with_clear_colour():
     """A palette of four colours; those of the left half are clear."""
     indices = np.tile(np.repeat([[0, 1, 2, 3]], 3, axis=1), (8, 1))
-    image = Image.fromarray(indices.astype("uint8"), "L").convert("P")
+    image = Image.fromarray(indices.astype("uint8")).convert("P")
     image.putpalette(list(range(0, 240, 20)))
     return png(image, transparency=b"\0\0\x80\xff")
 
