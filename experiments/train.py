@@ -6,7 +6,7 @@ python experiments/train.py --flagfile=emoji.flags
 import sys
 
 from vqvae2_tf.commands import cli
-from vqvae2_tf.commands import train
 
 if __name__ == "__main__":
-    cli.run(train.main, sys.argv[1:])
+    sys.argv.insert(1, "train")
+    cli.main()

@@ -37,7 +37,12 @@ def run_process(folder, *arguments):
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # JAX, which tests import, lowers the level of their own process.
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -84,8 +89,8 @@ def test_training_runs_as_a_script_from_anywhere(tmp_path):
     arguments = ["--flagfile=folder.flags", "--dataset=folder:images"]
     result = run_process(tmp_path, "-m", "vqvae2_tf", "train", *arguments)
     assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    sentence = result.stderr.splitlines()[-1]
+    # TensorFlow, which is imported then, says nothing.
+    (sentence,) = result.stderr.splitlines()
     assert sentence.startswith(f"error: --dataset=folder:{tmp_path / 'images'}")
     assert list(tmp_path.iterdir()) == [tmp_path / "images"]
 

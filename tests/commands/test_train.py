@@ -4,6 +4,7 @@ import shutil
 
 from tests.small_run import assert_one_sentence
 from tests.small_run import call
+from vqvae2_tf.commands import console
 from vqvae2_tf.commands import train
 from vqvae2_tf.runs.pipeline import Run
 
@@ -51,6 +52,17 @@ def test_a_prior_alone_begins_with_the_codes_that_were_found(
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("codes: ")
     assert first.endswith("3 classes (dark, grey & pale, light)")
+
+
+def test_the_log_is_in_the_folder_of_the_run(small_run, tmp_path, monkeypatch):
+    paths = []
+    monkeypatch.setattr(console, "keep_log", paths.append)
+    monkeypatch.setattr(Run, "run", lambda run: None)
+    assert small_run.train(tmp_path / "run") is None
+    assert paths == [str(tmp_path / "run" / "log.txt")]
+    (tmp_path / "run" / "log.txt").write_text("earlier")
+    assert small_run.train(tmp_path / "run", "--overwrite") is None
+    assert not (tmp_path / "run" / "log.txt").exists()
 
 
 def test_a_folder_without_two_images_is_reported(small_run, tmp_path):

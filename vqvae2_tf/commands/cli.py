@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from absl import logging
 
+from vqvae2_tf.commands import console
 from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.flags import expand_flagfiles
 
@@ -33,8 +34,10 @@ def main() -> None:
             print(usage)
             return
         sys.exit(f"{usage}\n\nerror: there is no verb {verb}.")
-    module = importlib.import_module(f"{__package__}.{verb}")
-    run(module.main, arguments)
+    with console.own_words_only():
+        # TensorFlow is imported here.
+        module = importlib.import_module(f"{__package__}.{verb}")
+        run(module.main, arguments)
 
 
 def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:

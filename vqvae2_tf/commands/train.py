@@ -10,6 +10,7 @@ and started again, the command resumes where it was.
 import sys
 import time
 
+from vqvae2_tf.commands import console
 from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
@@ -32,13 +33,12 @@ def main(arguments):
     if config.stage != "prior" or config.dry_run:
         source = pipeline.open_images(config)
         config = config.replace(data_version=source.builder.info.full_name)
-    if config.dry_run:
-        print(source.describe())
-    print(config.to_json(), flush=True)
     classes = source.class_names if source and config.class_conditional else ()
     # Even if nobody reads it, as no network should fail when others are done.
     counts = networks.parameter_counts(config, len(classes))
     if config.dry_run:
+        print(source.describe())
+        print(config.to_json())
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
         return
@@ -54,6 +54,7 @@ def main(arguments):
     print(found, flush=True)
     print(f"precision: {precision}, {reason}", flush=True)
     folder.claim(config)
+    console.keep_log(run.path(folder.LOG_FILE))
     start = time.monotonic()
     try:
         run.run()

@@ -17,6 +17,7 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs.configuration import Configuration
 
 CONFIG_FILE = "config.json"
+LOG_FILE = "log.txt"
 MODEL_FILE = "model.keras"
 RESULT_FILE = "result.json"
 METRICS_FILE = "metrics.json"
@@ -130,6 +131,7 @@ def claim(config: Configuration) -> None:
         RECONSTRUCTIONS,
         *FINAL_FILES,
         EXPORTS,
+        LOG_FILE,
     ]
     written = [os.path.join(config.run_dir, name) for name in names]
     with contextlib.ExitStack() as stack:
