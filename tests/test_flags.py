@@ -133,6 +133,36 @@ class TestFlag:
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             flag.check(value)
 
+    @pytest.mark.parametrize(
+        ("flag", "values"),
+        [
+            (COUNT, [[1, 9], [2, 3]]),
+            (COUNT, np.float32([1, 2])),
+            (RATE, np.float32([0.0, 0.5])),
+            (RATE, 0.5),
+        ],
+    )
+    def test_arrays(self, flag, values):
+        flag.check_all(values)
+
+    @pytest.mark.parametrize(
+        ("flag", "values", "received"),
+        [
+            (COUNT, [[1, 9], [10, 0]], "10"),
+            (COUNT, np.float32([1, 2.5]), "2.5"),
+            (RATE, np.float32([0, math.nan]), "nan"),
+            (RATE, [math.inf, 0], "inf"),
+        ],
+    )
+    def test_arrays_that_do_not_fit(self, flag, values, received):
+        message = f"`{flag.name}`: expected {flag.expected}. Received: "
+        with pytest.raises(ValueError, match=f"^{message}{received}$"):
+            flag.check_all(values)
+
+    def test_an_array_of_nothing_does_not_fit(self):
+        with pytest.raises(ValueError, match="`rate`: .* Received: none"):
+            RATE.check_all(np.zeros((0, 3)))
+
     def test_changed(self):
         count, rate = changed([COUNT, RATE], "prior_", per_level=True)
         assert (count.name, rate.name) == ("prior_count", "prior_rate")

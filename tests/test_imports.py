@@ -13,7 +13,7 @@ PACKAGE = ROOT / "vqvae2_tf"
 
 # What each room may import of this package, besides itself.
 ALLOWED = {
-    "level": set(),
+    "level": {"flags"},
     "flags": {"errors"},
     "errors": set(),
     "trainable": {"level"},
@@ -21,7 +21,7 @@ ALLOWED = {
     "files": {"errors"},
     "data": {"errors", "files"},
     "layers": {"level"},
-    "sampling": {"layers", "level"},
+    "sampling": {"flags", "layers", "level"},
     "autoencoders": {
         "evaluation",
         "flags",

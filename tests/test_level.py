@@ -66,6 +66,15 @@ def test_a_level_of_codes():
     assert np.iinfo(Level("layer_3", 4, 6, 65537).storage).max >= 65536
 
 
+def test_codes_are_of_the_level_or_unknown():
+    CODES.codes().check_all([-1, CODES.num_codes - 1])
+    CODES.codes("known", 0).check_all([0])
+    with pytest.raises(ValueError, match=f"`{CODES.name}`: .* Received: -2"):
+        CODES.codes().check_all([0, -2])
+    with pytest.raises(ValueError, match="`known`: .* Received: -1"):
+        CODES.codes("known", 0).check_all([0, -1])
+
+
 def test_a_level_of_vectors():
     assert VECTORS.size == (4, 6)
     assert VECTORS.shape == (4, 6, 8)

@@ -98,6 +98,7 @@ class ToyAutoencoder(Autoencoder):
         return [ops.cast(ops.argmax(x, axis=-1), "int32") for x in logits]
 
     def decode(self, codes):
+        self.check_codes(codes, self.levels((0, 0)))
         # An unknown code, -1, has no one-hot vector and adds nothing.
         return self._decode(
             [

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from vqvae2_tf.errors import UserError
@@ -99,9 +100,32 @@ class Flag:
             allowed = allowed and value == self.kind(value)
             allowed = allowed and low <= value <= high
         if not allowed:
-            raise ValueError(
-                f"`{self.name}`: expected {self.expected}. Received: {value}"
-            )
+            raise ValueError(self.sentence(value))
+
+    def check_all(self, values) -> None:
+        """Raises `ValueError` unless an array's numbers are allowed.
+
+        So it does if there are none: a batch holds one example at least.
+        Numbers that are traced (`tf.function`, `jax.jit`) have no values yet
+        and pass.
+        """
+        try:
+            values = np.asarray(values)
+        except (NotImplementedError, TypeError, ValueError):
+            return
+        if not values.size:
+            raise ValueError(empty_batch(self.name))
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        allowed = np.isfinite(values) & (values >= low) & (values <= high)
+        if self.kind is int:
+            allowed &= np.floor(values) == values
+        if not allowed.all():
+            raise ValueError(self.sentence(values[~allowed].flat[0]))
+
+    def sentence(self, received="") -> str:
+        """What is said about a value that is not allowed."""
+        return f"`{self.name}`: expected {self.expected}. Received: {received}"
 
     @property
     def expected(self) -> str:
@@ -138,6 +162,11 @@ class Flag:
         return UserError(
             f"--{self.name}: expected {self.expected}{each}. Received: {text!r}"
         )
+
+
+def empty_batch(name: str) -> str:
+    """What is said about an argument that holds no example."""
+    return f"`{name}`: expected a batch of at least one. Received: none"
 
 
 def changed(table: Iterable[Flag], prefix: str = "", **changes) -> list[Flag]:

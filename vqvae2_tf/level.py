@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from vqvae2_tf.flags import Flag
+
 
 @dataclasses.dataclass(frozen=True)
 class Level:
@@ -63,6 +65,16 @@ class Level:
     def unknown(self) -> float:
         """Marks a position that a decoder leaves out: -1, or NaN in vectors."""
         return -1 if self.num_codes else math.nan
+
+    def codes(self, name: str = "", minimum: int = -1) -> Flag:
+        """The codes that a map may hold: what they are checked with.
+
+        Args:
+            name: The argument's name; the level's by default.
+            minimum: -1 (unknown), or 0 where all codes must be known.
+        """
+        name = name or self.name
+        return Flag(name, 0, "Codes.", minimum, self.num_codes - 1)
 
 
 def hierarchical_levels(

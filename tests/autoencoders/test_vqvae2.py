@@ -99,8 +99,34 @@ class TestShapes:
 
     def test_decode_needs_every_level(self, two_levels):
         codes = run(two_levels.encode, random_images())
-        with pytest.raises(ValueError):
+        message = "`codes`: expected a map for each of top, bottom. Received: 1"
+        with pytest.raises(ValueError, match=message):
             two_levels.decode(codes[1:])
+
+    @pytest.mark.parametrize(
+        ("level", "code"), [("top", 6), ("bottom", -2), ("bottom", 1.5)]
+    )
+    def test_codes_out_of_range_raise(self, two_levels, level, code):
+        maps = {"top": np.zeros((2, 2, 3)), "bottom": np.zeros((2, 4, 6))}
+        maps[level][1, 0, 1] = code
+        codes = [ops.convert_to_tensor(x) for x in maps.values()]
+        message = f"`{level}`: expected .*, at most 5. Received: {code}"
+        with pytest.raises(ValueError, match=message):
+            two_levels.decode(codes)
+
+    @pytest.mark.parametrize("pixel", [255, -1.5, math.nan])
+    def test_pixels_out_of_range_raise(self, two_levels, pixel):
+        images = random_images()
+        images[1, 0, 1, 2] = pixel
+        with pytest.raises(ValueError, match=f"`images`: .*: {pixel}"):
+            two_levels.encode(ops.convert_to_tensor(images))
+
+    def test_an_empty_batch_raises(self, two_levels):
+        with pytest.raises(ValueError, match="`images`: .* at least one"):
+            two_levels.encode(random_images()[:0])
+        empty = [np.zeros((0, 2, 3), "int32"), np.zeros((0, 4, 6), "int32")]
+        with pytest.raises(ValueError, match="`top`: .* at least one"):
+            two_levels.decode(empty)
 
 
 class TestComposition:
@@ -478,7 +504,7 @@ class TestLevelDropout:
     @pytest.mark.parametrize("strides", [(2, 2), (2, 2, 2)])
     def test_images_are_decoded_from_some_coarser_levels(self, strides):
         model = self.make(strides, 0.6)
-        images = normal(200, 8, 8, 3)
+        images = random_images(8, 8, count=200)
         model(images, training=True)
         codes = [array(level) for level in model.encode(images)]
         candidates = []
@@ -496,7 +522,7 @@ class TestLevelDropout:
 
     def test_it_falls_to_nothing(self):
         model = self.make((2, 2), 0.8, 4)
-        images = normal(300, 8, 8, 3)
+        images = random_images(8, 8, count=300)
         step = compiled(lambda x: model(x, training=True), model)
         shares = []
         for _ in range(6):
@@ -511,7 +537,7 @@ class TestLevelDropout:
 
     def test_only_training_drops_levels(self):
         model = self.make((2, 2), 0.9)
-        images = normal(20, 8, 8, 3)
+        images = random_images(8, 8, count=20)
         model(images, training=True)
         restored = array(model(images)["reconstruction"])
         whole = array(model.decode(model.encode(images)))
@@ -519,7 +545,7 @@ class TestLevelDropout:
 
     def test_one_level_has_nothing_to_drop(self):
         model = self.make((4,), 0.9)
-        images = normal(20, 8, 8, 3)
+        images = random_images(8, 8, count=20)
         model(images, training=True)
         restored = array(model(images, training=True)["reconstruction"])
         whole = array(model.decode(model.encode(images)))

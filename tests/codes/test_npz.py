@@ -39,8 +39,11 @@ def test_vectors_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"bottom": CODES["bottom"] + 1}, "bottom: .* 0 to 5 .* 1 to 6"),
-        ({"top": CODES["top"] - 1}, "top: .*-2 to 4"),
+        (
+            {"bottom": CODES["bottom"] + 1},
+            "`bottom`: .* at most 5. Received: 6",
+        ),
+        ({"top": CODES["top"] - 1}, "`top`: .*at least -1, .* Received: -2"),
         ({"top": CODES["top"] * 0.5}, "top: expected integers"),
         ({"top": CODES["top"].T}, r"top.*\(3, 2\)"),
         ({"middle": CODES["top"]}, "middle"),

@@ -29,6 +29,12 @@ def test_parts_are_drawn_in_order_and_evenly(size, num_parts):
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_an_empty_batch_is_refused():
+    draw = compile_sampler(lambda batch: batch, 2)
+    with pytest.raises(ValueError, match="`batch`: .* at least one"):
+        draw(tf.zeros((0, 2)))
+
+
 def test_codes_are_those_of_the_whole_batch():
     prior = make_prior([(3, 4)], 6, num_classes=3)
     labels = np.array([2, 0, 1, 1, 0], "int32")

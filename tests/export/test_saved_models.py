@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -62,8 +63,9 @@ codes = autoencoder.encode(images)
 results = {
     **{f"codes_{name}": value.numpy() for name, value in codes.items()},
     "decoded": autoencoder.decode(codes["top"], codes["bottom"]).numpy(),
-    "signature": autoencoder.signatures["decode"](**codes)[
-        "output_0"].numpy(),
+    "signature": autoencoder.signatures["decode"](**codes)["images"].numpy(),
+    "served": autoencoder.signatures["serving_default"](
+        images=tf.constant(images))["images"].numpy(),
     "reconstructed": autoencoder.reconstruct(images).numpy(),
     "one": autoencoder.reconstruct(images[:1]).numpy(),
     "top_only": autoencoder.decode(
@@ -85,19 +87,26 @@ codes = generator.sample_codes(
     tf.constant([1, 2]), seed, tf.constant([2, 0]), shared)
 results["sampled_numbers"] = generator.decode(
     codes["top"], codes["bottom"]).numpy()
-refused = {}
-for label, changes in (
-    (-1, {}), (3, {}), (0, {"temperature": 0.0}), (0, {"temperature": -1.0}),
-    (0, {"top_k": -1}), (0, {"top_p": [1.0, 1.1]}),
-):
-    options = tensors({**all_options["shared"], **changes})
-    try:
-        generator.sample(tf.constant([label]), seed, options)
-        message = ""
-    except tf.errors.InvalidArgumentError as error:
-        message = str(error)
-    refused[json.dumps([label, changes])] = message
-results["refused"] = json.dumps(refused)
+encoded = autoencoder.signatures["encode"](images=tf.constant(images))
+for name, value in encoded.items():
+    results[f"encoded_{name}"] = value.numpy()
+results["sampled_signature"] = generator.signatures["serving_default"](
+    labels=labels, seed=seed, **shared)["images"].numpy()
+
+# As TF Serving and saved_model_cli call them.
+def serve(name, inputs):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(
+            session, ["serve"], f"{folder}/{name}")
+        signature = meta.signature_def["serving_default"]
+        assert signature.inputs.keys() == inputs.keys()
+        return session.run(
+            signature.outputs["images"].name,
+            {signature.inputs[k].name: inputs[k] for k in inputs})
+
+results["session"] = serve("autoencoder", {"images": images})
+results["sampled_session"] = serve("generator", {
+    "labels": [2, 0, 1], "seed": 5, **all_options["shared"]})
 np.savez(f"{folder}/results.npz", **results)
 """
 
@@ -134,15 +143,31 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def folder(networks, tmp_path_factory):
-    """A folder of both SavedModels."""
+def exported(networks, tmp_path_factory):
+    """A folder of both SavedModels, and how often a level was drawn."""
     model, priors = networks
     path = tmp_path_factory.mktemp("saved_models")
     write.export_autoencoder(model, IMAGE_SIZE, str(path / "autoencoder"))
-    write.export_generator(
-        model, priors, str(path / "generator"), ["ant", "bee", "cow"]
-    )
-    return path
+    draw = PixelSNAIL.draw
+    with mock.patch.object(PixelSNAIL, "draw", autospec=True) as drawn:
+        drawn.side_effect = draw
+        write.export_generator(
+            model, priors, str(path / "generator"), ["ant", "bee", "cow"]
+        )
+    return path, drawn.call_count
+
+
+@pytest.fixture(scope="module")
+def folder(exported):
+    return exported[0]
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return {
+        name: tf.saved_model.load(str(folder / name))
+        for name in ("autoencoder", "generator")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +212,12 @@ def sampled(networks):
 def test_images_are_encoded(results, outputs):
     for name, codes in zip(["top", "bottom"], outputs["codes"], strict=True):
         np.testing.assert_array_equal(results[f"codes_{name}"], codes)
+        np.testing.assert_array_equal(results[f"encoded_{name}"], codes)
 
 
-@pytest.mark.parametrize("name", ["decoded", "signature", "reconstructed"])
+@pytest.mark.parametrize(
+    "name", ["decoded", "signature", "reconstructed", "served", "session"]
+)
 def test_images_are_reconstructed(results, outputs, name):
     restored = np.clip(array(outputs["reconstruction"]), -1, 1)
     np.testing.assert_allclose(results[name], restored, atol=1e-6)
@@ -242,13 +270,147 @@ def test_a_sample_is_fixed_by_its_number(results):
     )
 
 
-def test_arguments_out_of_range_are_refused(results):
-    refused = json.loads(str(results["refused"]))
-    assert len(refused) == 6
-    for arguments, message in refused.items():
-        _, changes = json.loads(arguments)
-        (name,) = changes or ["labels"]
-        assert f"{name} must be in [" in message
+@pytest.mark.parametrize("name", ["signature", "session"])
+def test_a_signature_samples_as_the_function(results, name):
+    np.testing.assert_allclose(
+        results[f"sampled_{name}"], results["sampled_shared"], atol=1e-6
+    )
+
+
+def test_signatures_are_named_and_traced_with_the_functions(loaded, exported):
+    inputs = {
+        name: {
+            key: set(signature.structured_input_signature[1])
+            for key, signature in model.signatures.items()
+        }
+        for name, model in loaded.items()
+    }
+    levels, options = {"top", "bottom"}, set(DEFAULTS)
+    assert inputs == {
+        "autoencoder": {
+            "serving_default": {"images"},
+            "encode": {"images"},
+            "decode": levels,
+        },
+        "generator": {
+            "serving_default": {"labels", "seed", *options},
+            "decode": levels,
+        },
+    }
+    # Each level once, for two functions and a signature.
+    assert exported[1] == 2
+
+
+def arguments(name, changes):
+    """Arguments of an endpoint, one of them changed."""
+
+    def changed(name, array):
+        if name not in changes:
+            return array
+        value = changes[name]
+        if value == []:
+            return array[:0]
+        array = array.copy()
+        array.flat[1] = value
+        return array
+
+    if name in ("encode", "reconstruct"):
+        return [changed("images", images())]
+    if name == "decode":
+        sizes = {"top": (2, 3), "bottom": (4, 6)}
+        zeros = {k: np.zeros((5, *v), "int32") for k, v in sizes.items()}
+        return [changed(k, v) for k, v in zeros.items()]
+    labels = changed("labels", np.array([0, 1, 2], "int32"))
+    options = {k: changes.get(k, v) for k, v in DEFAULTS.items()}
+    ids = [np.arange(len(labels), dtype="int32")] * (name == "sample_codes")
+    return [labels, np.int32(0), *ids, options]
+
+
+def in_python(networks, name, args):
+    """What the networks themselves do."""
+    model, priors = networks
+    if name in ("encode", "reconstruct"):
+        return model.encode(*args)
+    if name == "decode":
+        return model.decode(args)
+    labels, _, *_, options = args
+    options = [
+        {k: np.broadcast_to(v, 2).tolist()[i] for k, v in options.items()}
+        for i in range(2)
+    ]
+    return sample_levels(priors, labels, options)
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "received"),
+    [
+        (["encode", "reconstruct"], {"images": 1.5}, "1.5"),
+        (["encode", "reconstruct"], {"images": -255.0}, "-255"),
+        (["encode", "reconstruct"], {"images": np.nan}, "nan"),
+        (["encode", "reconstruct"], {"images": []}, "none"),
+        (["decode"], {"top": 6}, "6"),
+        (["decode"], {"bottom": -2}, "-2"),
+        (["decode"], {"top": []}, "none"),
+        (["sample", "sample_codes"], {"labels": -1}, "-1"),
+        (["sample", "sample_codes"], {"labels": 99}, "99"),
+        (["sample", "sample_codes"], {"labels": []}, "none"),
+        (["sample", "sample_codes"], {"temperature": 0.0}, "0"),
+        (["sample", "sample_codes"], {"temperature": np.nan}, "nan"),
+        (["sample", "sample_codes"], {"top_k": -1}, "-1"),
+        (["sample", "sample_codes"], {"top_p": [1.0, 1.25]}, "1.25"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_sentence(
+    networks, loaded, names, changes, received
+):
+    (argument,) = changes
+    for name in names:
+        args = arguments(name, changes)
+        with pytest.raises(ValueError) as error:
+            in_python(networks, name, args)
+        sentence, value = str(error.value).split(" Received: ")
+        assert sentence.startswith(f"`{argument}`: expected ")
+        assert value.removesuffix(".0") == received
+        models = [m for m in loaded.values() if hasattr(m, name)]
+        for model in models:
+            *tensors, last = args
+            if isinstance(last, dict):
+                own = {"top_k": "int32"}
+                last = {
+                    k: tf.constant(v, own.get(k, "float32"))
+                    for k, v in last.items()
+                }
+            with pytest.raises(tf.errors.InvalidArgumentError) as error:
+                getattr(model, name)(*tensors, last)
+            message = str(error.value)
+            assert f"{sentence} Received:" in message
+            after = message.split(f"{sentence} Received:")[1]
+            assert received in after.splitlines()[0]
+
+
+def test_a_wrong_number_of_values_is_refused(loaded):
+    labels, seed, options = arguments("sample", {"top_k": [1, 2, 3]})
+    options = {k: tf.constant(v) for k, v in options.items()}
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match="`top_k`: expected one value, or one for each of top, bottom.",
+    ):
+        loaded["generator"].sample(labels, seed, options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([3], {}, "`labels`: .* Received: 3"),
+        ([], {}, "`labels`: expected a batch"),
+        ([0], {"top_p": [1.0, 1.5]}, "`top_p`: .* Received: 1.5"),
+    ],
+)
+def test_a_loaded_generator_refuses_the_same(folder, labels, options, message):
+    loaded = load.Generator(str(folder / "generator"))
+    ids = np.arange(len(labels))
+    with pytest.raises(ValueError, match=message):
+        loaded.sample_codes(labels, 0, ids, {**DEFAULTS, **options})
 
 
 def test_nothing_else_is_written(results, folder):

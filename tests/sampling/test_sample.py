@@ -118,6 +118,60 @@ def test_options_out_of_range_are_refused(options):
         sample(make(), labels=[0], **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", 0.0), ("top_k", -1), ("top_p", 1.5)]
+)
+def test_tensors_out_of_range_are_refused(name, value):
+    value = keras.ops.convert_to_tensor(value)
+    with pytest.raises(ValueError, match=f"`{name}`: expected"):
+        sample(make(), labels=[0], **{name: value})
+
+
+@pytest.mark.parametrize("label", [-1, 3, 99])
+def test_labels_out_of_range_are_refused(label):
+    message = f"`labels`: expected .* at most 2. Received: {label}"
+    labels = keras.ops.convert_to_tensor([0, label])
+    with pytest.raises(ValueError, match=message):
+        sample(make(), labels=labels)
+    with pytest.raises(ValueError, match=message):
+        sample_levels(two_levels(), labels=labels)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"labels": []},
+        {"batch_size": 0},
+        {"labels": [0], "sample_ids": []},
+        {"labels": [0], "known": [np.zeros((0, 2, 3)), None]},
+    ],
+)
+def test_an_empty_batch_is_refused(arguments):
+    name = list(arguments)[-1]
+    with pytest.raises(ValueError, match=f"`{name}`: expected a batch of at"):
+        sample_levels(two_levels(), **arguments)
+
+
+@pytest.mark.parametrize("code", [-1, 4])
+def test_codes_out_of_range_are_refused(code):
+    top, bottom = two_levels()
+    message = f"expected .* at most 3. Received: {code}"
+    codes = np.zeros((2, 2, 3), "int32")
+    codes[1, 0, 1] = code
+    with pytest.raises(ValueError, match=f"`coarser`: {message}"):
+        sample(bottom, coarser=[codes])
+    with pytest.raises(ValueError, match=f"`known`: {message}"):
+        sample_levels([top, bottom], [0, 0], known=[codes, None])
+    mask = np.ones((2, 3), bool)
+    kept = {"known": codes, "known_mask": mask}
+    with pytest.raises(ValueError, match=f"`known`: {message}"):
+        sample(top, labels=[0, 0], **kept)
+    # A code that is not kept may be any.
+    mask[0, 1] = False
+    drawn = array(sample(top, labels=[0, 0], **kept))
+    np.testing.assert_array_equal(drawn[:, mask], codes[:, mask])
+
+
 def test_options_of_their_defaults_change_nothing():
     prior, labels = make(), np.array([0, 1], "int32")
     np.testing.assert_array_equal(

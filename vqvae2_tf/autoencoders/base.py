@@ -4,7 +4,10 @@ import keras
 from keras import ops
 
 from vqvae2_tf.evaluation import measures
+from vqvae2_tf.flags import Flag
 from vqvae2_tf.trainable import Trainable
+
+IMAGES = Flag("images", 0.0, "Pixels.", -1.0, 1.0)
 
 
 class Autoencoder(Trainable):
@@ -41,6 +44,10 @@ class Autoencoder(Trainable):
 
         Returns:
             List of `[B, *level.shape]`, `level.dtype`, coarsest first.
+
+        Raises:
+            ValueError: If pixels are out of range or NaN, or B is 0; not while
+                the call is traced (`tf.function`, `jax.jit`).
         """
         raise NotImplementedError
 
@@ -53,8 +60,29 @@ class Autoencoder(Trainable):
 
         Returns:
             `[B, H, W, channels]` float32, not clipped.
+
+        Raises:
+            ValueError: If a level is missing; and, unless the call is traced,
+                if codes are out of range or B is 0.
         """
         raise NotImplementedError
+
+    def check_codes(self, codes, levels):
+        """Raises `ValueError` unless each level has a map of its codes.
+
+        Args:
+            codes: As in `decode`. The codes of a traced call pass.
+            levels: List of `Level`, of any size.
+        """
+        if len(codes) != len(levels):
+            names = ", ".join(level.name for level in levels)
+            raise ValueError(
+                f"`codes`: expected a map for each of {names}. Received: "
+                f"{len(codes)}"
+            )
+        for level, maps in zip(levels, codes, strict=True):
+            if level.num_codes:
+                level.codes().check_all(maps)
 
     def codebooks(self):
         """Codewords by the level's name, `[K, D]` float32.

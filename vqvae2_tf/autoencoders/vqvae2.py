@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from vqvae2_tf import layers
+from vqvae2_tf.autoencoders.base import IMAGES
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.layers.recomputation import DrawnSeed
@@ -219,6 +220,7 @@ class VQVAE2(Autoencoder):
         }
 
     def encode(self, images):
+        IMAGES.check_all(images)
         images = ops.cast(images, self.compute_dtype)
         return [o["codes"] for o in self._quantize(images, training=False)]
 
@@ -228,6 +230,8 @@ class VQVAE2(Autoencoder):
         A level of -1 is left out as in figure 3 of the paper, which does not
         describe how: its embeddings are their mean (`VectorQuantizer.embed`).
         """
+        # Their names and codes do not depend on the images' size.
+        self.check_codes(codes, self.levels((0, 0)))
         pairs = zip(self.quantizers, codes, strict=True)
         return self._decode([q.embed(level) for q, level in pairs])
 

@@ -55,9 +55,8 @@ def _checked(level, array):
         return array.astype(level.dtype)
     if not np.issubdtype(array.dtype, np.integer):
         raise UserError(f"{level.name}: expected integers, found {array.dtype}")
-    if array.min() < level.unknown or array.max() >= level.num_codes:
-        raise UserError(
-            f"{level.name}: expected codes from 0 to {level.num_codes - 1} (-1 "
-            f"where not known), found {array.min()} to {array.max()}"
-        )
+    try:
+        level.codes().check_all(array)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     return array.astype(level.dtype)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from vqvae2_tf.flags import empty_batch
+
 
 def compile_sampler(
     draw: Callable, num_parts: int | None = None
@@ -24,7 +26,8 @@ def compile_sampler(
             may use, or 1 if TensorFlow has another device.
 
     Returns:
-        `tf.function` with the arguments and the result of `draw`.
+        `tf.function` with the arguments and the result of `draw`. It raises
+        `ValueError` if B is 0.
     """
     if num_parts is None:
         devices = {d.device_type for d in tf.config.list_logical_devices()}
@@ -35,6 +38,8 @@ def compile_sampler(
     def draw_batch(batch, *others):
         tensors = tf.nest.flatten(batch)
         size = len(tensors[0])
+        if not size:
+            raise ValueError(empty_batch("batch"))
         count = min(num_parts, size)
         # Of B = 7 and two parts: 4 and 3.
         sizes = [(size + i) // count for i in reversed(range(count))]

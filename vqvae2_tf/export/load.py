@@ -172,7 +172,16 @@ class Generator(_Loaded):
 
         Returns:
             `{"<level>": [B, h, w] int32}`, coarsest first.
+
+        Raises:
+            ValueError: If a label or an option is out of range, or B is 0.
         """
+        # XLA leaves out the SavedModel's own checks.
+        if self.class_names:
+            most = len(self.class_names) - 1
+            flags.Flag("labels", 0, "Classes.", 0, most).check_all(labels)
+        for flag in self.sampling_flags:
+            flag.check_all(options[flag.name])
         tensors = {
             flag.name: tf.constant(options[flag.name], flag.dtype)
             for flag in self.sampling_flags

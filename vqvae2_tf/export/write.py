@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 from keras import ops
 
+from vqvae2_tf.autoencoders.base import IMAGES
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.flags import empty_batch
 from vqvae2_tf.priors.base import Prior
 from vqvae2_tf.sampling import sample_levels
 
@@ -21,9 +24,13 @@ def export_autoencoder(
     `encode` gives the code maps as `{"<level>": [B, h, w] int32}`, and
     `decode` takes them in that order, coarsest first; a level of -1 is left
     out (see `Autoencoder.decode`). `decode` and `reconstruct` give `[B, H, W,
-    C]` float32 in [-1, 1]. B is free. `codebooks` takes nothing and gives
-    `{"<level>": [K, D] float32}`, and `levels` a JSON list of each `Level`'s
-    arguments.
+    C]` float32 in [-1, 1]. B is free, but not 0. `codebooks` takes nothing and
+    gives `{"<level>": [K, D] float32}`, and `levels` a JSON list of each
+    `Level`'s arguments. What is out of range raises InvalidArgumentError, with
+    the sentence of `Autoencoder.encode` and `decode`.
+
+    The signatures are `serving_default`, which is `reconstruct`, `encode` and
+    `decode`; images are named `images`, codes as their levels.
 
     Args:
         model: `Autoencoder`, built.
@@ -34,9 +41,11 @@ def export_autoencoder(
     decode = _decode_function(model, levels)
 
     def encode(images):
+        images = _checked(IMAGES, images)
         return _by_name(levels, model.encode(images))
 
     def reconstruct(images):
+        images = _checked(IMAGES, images)
         return decode(*model.encode(images))
 
     shape = (None, *image_size, model.channels)
@@ -48,7 +57,12 @@ def export_autoencoder(
     }
     if model.codebooks():
         functions["codebooks"] = tf.function(model.codebooks, [])
-    _write(path, [model], levels, functions)
+    signatures = {
+        "serving_default": _giving_images(functions["reconstruct"]),
+        "encode": functions["encode"],
+        "decode": _giving_images(decode),
+    }
+    _write(path, [model], levels, functions, signatures)
 
 
 def export_generator(
@@ -62,8 +76,9 @@ def export_generator(
     `labels` is `[B]` int32 (its values are ignored by priors without
     classes), `seed` an int32 scalar that fixes the result, and `options` a
     dict of every sampling option: one number for all levels or one a level,
-    coarsest first. Gives images, `[B, H, W, C]` float32 in [-1, 1]. B is free.
-    Labels and options out of range raise TensorFlow's InvalidArgumentError.
+    coarsest first. Gives images, `[B, H, W, C]` float32 in [-1, 1]. B is free,
+    but not 0. Labels, options and codes out of range raise TensorFlow's
+    InvalidArgumentError, with the sentence of `sample_levels`.
 
     For samples drawn in parts, `sample_codes(labels, seed, sample_ids,
     options)` gives `{"<level>": [B, h, w] int32}`: `sample_ids`, `[B]` int32,
@@ -73,6 +88,9 @@ def export_generator(
     option's `name`, `minimum`, `maximum`, `help`, and `default`, one a level;
     `levels` as above; `class_names` gives `[classes]` strings, none without
     classes.
+
+    The signatures are `serving_default`, which is `sample` with the options as
+    further inputs by their names, and `decode`; both give `images`.
 
     Args:
         autoencoder: `Autoencoder`, built.
@@ -107,25 +125,28 @@ def export_generator(
             priors, labels, own, seed=seed, sample_ids=sample_ids
         )
 
-    def check(name, value, low, high):
-        lowest = value.dtype.min if low is None else low
-        highest = value.dtype.max if high is None else high
-        allowed = tf.reduce_all((value >= lowest) & (value <= highest))
-        message = f"{name} must be in [{low}, {high}]"
-        return tf.debugging.Assert(allowed, [message, value])
+    def checked_option(flag, value):
+        values = tf.reshape(value, [-1])
+        names = ", ".join(level.name for level in levels)
+        one_each = tf.reduce_any(tf.equal(tf.size(values), [1, len(levels)]))
+        message = (
+            f"`{flag.name}`: expected one value, or one for each of {names}. "
+            "Received:"
+        )
+        check = tf.debugging.Assert(one_each, [message, values])
+        with tf.control_dependencies([check]):
+            return _checked(flag, values)
 
     # A function that `sample` calls, so that the sampler is traced once.
     @tf.function(input_signature=[labels_spec, seed_spec, ids_spec, specs])
     def sample_codes(labels, seed, sample_ids, options):
-        checks = [
-            check(name, options[name], flag.minimum, flag.maximum)
+        # Without classes any label will do.
+        bounds = (0, num_classes - 1) if num_classes else ()
+        labels = _checked(Flag("labels", 0, "Classes.", *bounds), labels)
+        options = {
+            name: checked_option(flag, options[name])
             for name, flag in table.items()
-        ]
-        if num_classes:
-            checks.append(check("labels", labels, 0, num_classes - 1))
-        # Before the embedding, whose own error names no argument.
-        with tf.control_dependencies(checks):
-            labels = tf.identity(labels)
+        }
         return _by_name(levels, draw(labels, seed, sample_ids, options))
 
     def sample(labels, seed, options):
@@ -139,14 +160,19 @@ def export_generator(
     for option, flag in zip(options, table.values(), strict=True):
         # A level without the option ignores its value.
         option["default"] = [x.get(flag.name, flag.default) for x in own]
+    sample = tf.function(sample, [labels_spec, seed_spec, specs])
     functions = {
-        "sample": tf.function(sample, [labels_spec, seed_spec, specs]),
+        "sample": sample,
         "sample_codes": sample_codes,
         "decode": decode,
         "options": _constant(json.dumps(options)),
         "class_names": _constant(list(class_names)),
     }
-    _write(path, [autoencoder, *priors], levels, functions)
+    signatures = {
+        "serving_default": _giving_images(sample),
+        "decode": _giving_images(decode),
+    }
+    _write(path, [autoencoder, *priors], levels, functions, signatures)
 
 
 def _by_name(levels, maps):
@@ -159,7 +185,11 @@ def _constant(value):
 
 def _decode_function(model, levels):
     def decode(*codes):
-        return ops.clip(model.decode(list(codes)), -1.0, 1.0)
+        codes = [
+            _checked(level.codes(), maps) if level.num_codes else maps
+            for level, maps in zip(levels, codes, strict=True)
+        ]
+        return ops.clip(model.decode(codes), -1.0, 1.0)
 
     specs = [
         tf.TensorSpec((None, *level.shape), level.dtype, level.name)
@@ -168,7 +198,29 @@ def _decode_function(model, levels):
     return tf.function(decode, specs)
 
 
-def _write(path, models, levels, functions):
+def _checked(flag, value):
+    """A tensor, once its numbers are looked at as in `Flag.check_all`."""
+    numbers = tf.reshape(value, [-1])
+    low = value.dtype.min if flag.minimum is None else flag.minimum
+    high = value.dtype.max if flag.maximum is None else flag.maximum
+    # Also of NaN.
+    wrong = numbers[~((numbers >= low) & (numbers <= high))]
+    checks = [
+        tf.debugging.Assert(tf.size(numbers) > 0, [empty_batch(flag.name)]),
+        tf.debugging.Assert(tf.size(wrong) == 0, [flag.sentence(), wrong]),
+    ]
+    # Before what comes next, whose own error names no argument.
+    with tf.control_dependencies(checks):
+        return tf.identity(value)
+
+
+def _giving_images(function):
+    """A signature of a function, which is called in it and not traced again."""
+    signature = function.input_signature
+    return tf.function(lambda *args: {"images": function(*args)}, signature)
+
+
+def _write(path, models, levels, functions, signatures):
     # Plain variables and functions: the SavedModel holds nothing of Keras.
     module = tf.Module()
     module.weights = [v.value for model in models for v in model.variables]
@@ -177,4 +229,4 @@ def _write(path, models, levels, functions):
     for name, function in functions.items():
         setattr(module, name, function)
     with replacing(path) as temporary:
-        tf.saved_model.save(module, temporary, signatures=functions)
+        tf.saved_model.save(module, temporary, signatures=signatures)

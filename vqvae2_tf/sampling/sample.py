@@ -4,6 +4,8 @@ import numbers
 
 from keras import ops
 
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.flags import empty_batch
 from vqvae2_tf.sampling.noise import Noise
 
 
@@ -47,9 +49,10 @@ def sample(
         Codes `[B, H, W]` int32 in [0, K).
 
     Raises:
-        ValueError: If an option is unknown or out of range, B is not
-            determined or in two ways, or only one of `known` and `known_mask`
-            is given.
+        ValueError: If an option is unknown, B is 0, not determined or in two
+            ways, or only one of `known` and `known_mask` is given. Also if an
+            option, a label or a code is out of range; not while the call is
+            traced (`tf.function`, `jax.jit`), as tensors have no values then.
     """
     if (known is None) != (known_mask is None):
         raise ValueError("`known` and `known_mask` must be given together.")
@@ -58,15 +61,22 @@ def sample(
         return None if value is None else ops.convert_to_tensor(value, dtype)
 
     level = prior.level
+    _check_labels(prior, labels)
+    for other, maps in zip(prior.coarser, coarser, strict=False):
+        _check_codes("coarser", other, maps)
     labels = tensor(labels, "int32")
     sample_ids = tensor(sample_ids, "int32")
     known = tensor(known, level.dtype)
     known_mask = tensor(known_mask, "bool")
-    batch_size = _batch_size(batch_size, sample_ids, labels, *coarser, known)
+    batched = {"sample_ids": [sample_ids], "labels": [labels]}
+    batched.update(coarser=coarser, known=[known])
+    batch_size = _batch_size(batch_size, batched)
     if known is not None:
         _check_shape("known", known.shape[1:], level.shape)
         _check_shape("known_mask", known_mask.shape[-2:], level.size)
         known_mask = ops.broadcast_to(known_mask, (batch_size, *level.size))
+        if level.num_codes:  # Codes that are not kept may be unknown.
+            _check_codes("known", level, ops.where(known_mask, known, 0))
     if sample_ids is None:
         sample_ids = ops.arange(batch_size, dtype="int32")
     noise = Noise(seed, sample_ids, len(coarser))
@@ -121,13 +131,13 @@ def sample_levels(
                 f"levels. Received: {len(values)}"
             )
     # Determined here, as a prior without classes gets no labels.
-    batched = [sample_ids, labels, *lists["known"]]
-    batched = [None if x is None else ops.convert_to_tensor(x) for x in batched]
-    batch_size = _batch_size(batch_size, *batched)
+    batched = {"sample_ids": [sample_ids], "labels": [labels]}
+    batch_size = _batch_size(batch_size, {**batched, "known": lists["known"]})
     common = {"batch_size": batch_size, "seed": seed, "sample_ids": sample_ids}
     codes = []
     for prior, own, maps, mask in zip(priors, *lists.values(), strict=True):
         if maps is not None and mask is None:
+            _check_codes("known", prior.level, maps)
             codes.append(ops.convert_to_tensor(maps, dtype=prior.level.dtype))
             continue
         given = {**common, "known": maps, "known_mask": mask}
@@ -152,8 +162,20 @@ def _checked(prior, options):
             flag.check(value)
             values[name] = flag.kind(value)
         else:
+            flag.check_all(value)
             values[name] = ops.cast(value, flag.dtype)
     return values
+
+
+def _check_labels(prior, labels):
+    if prior.num_classes and labels is not None:
+        most = prior.num_classes - 1
+        Flag("labels", 0, "Classes.", 0, most).check_all(labels)
+
+
+def _check_codes(name, level, codes):
+    if level.num_codes:
+        level.codes(name, 0).check_all(codes)
 
 
 def _check_shape(name, shape, expected):
@@ -164,14 +186,23 @@ def _check_shape(name, shape, expected):
         )
 
 
-def _batch_size(batch_size, *batched):
+def _batch_size(batch_size, batched):
     """The batch size, from whichever arguments determine it.
 
-    A tensor if it is only known at run time.
+    A tensor if it is only known at run time. `batched` has lists of tensors or
+    None by the argument's name.
     """
-    batched = [x for x in batched if x is not None]
-    sizes = [batch_size, *(x.shape[0] for x in batched)]
-    sizes = {size for size in sizes if isinstance(size, int)}
+    batched = {
+        name: [ops.convert_to_tensor(x) for x in values if x is not None]
+        for name, values in batched.items()
+    }
+    found = [("batch_size", batch_size)]
+    found += [(n, x.shape[0]) for n, values in batched.items() for x in values]
+    for name, size in found:
+        if isinstance(size, int) and size < 1:
+            raise ValueError(empty_batch(name))
+    batched = [x for values in batched.values() for x in values]
+    sizes = {size for _, size in found if isinstance(size, int)}
     if len(sizes) > 1:
         raise ValueError(
             "`batch_size`, `sample_ids`, `labels` and codes must be of equally "
