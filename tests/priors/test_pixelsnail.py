@@ -252,6 +252,16 @@ class TestConditioning:
         for one, other in itertools.combinations(logits, 2):
             assert np.all(np.any(one != other, axis=-1))
 
+    def test_without_a_label_the_embedding_is_zero(self):
+        prior = make_prior(num_classes=3, layers=1)
+        codes = integers(5, 2, 4, 6)
+        without = array(prior(codes, labels=np.int32([-1, 2])))
+        first = array(prior(codes, labels=np.int32([0, 2])))
+        assert np.abs(first - without)[0].max() > 1e-3
+        table = prior.class_embedding.embeddings
+        table.assign(array(table) * np.float32([[0], [1], [1]]))
+        assert_close(without, prior(codes, labels=np.int32([0, 2])))
+
     def test_coordinates(self):
         prior = make_prior()
         grid = array(prior._coordinates())
