@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import io
 import os
 from collections.abc import Iterator
 
@@ -129,7 +130,9 @@ class ImageSource:
         downloader.MAX_RETRIES = 5
         download = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
-            self.builder.download_and_prepare(download_config=download)
+            # TFDS's progress bars say enough.
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.builder.download_and_prepare(download_config=download)
         except Exception as error:  # TFDS raises whatever its builders do.
             if isinstance(error, UserError) or errors.is_disk_full(error):
                 raise
