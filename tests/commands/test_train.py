@@ -2,11 +2,16 @@
 
 import shutil
 
+import pytest
+
+from tests.small_run import PRECISION
 from tests.small_run import assert_one_sentence
 from tests.small_run import call
 from vqvae2_tf.commands import console
 from vqvae2_tf.commands import train
+from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.pipeline import Run
+from vqvae2_tf.training import precision
 
 
 def test_a_dry_run_counts_parameters_and_writes_nothing(
@@ -20,6 +25,22 @@ def test_a_dry_run_counts_parameters_and_writes_nothing(
         assert f"\n{name}: " in printed
     assert '"num_codes": 6' in printed
     assert not (tmp_path / "dry").exists()
+
+
+@pytest.mark.parametrize("processor", ["amx_bf16", "avx2"])
+def test_a_run_goes_on_in_its_precision_on_another_processor(
+    small_run, own_run, monkeypatch, capsys, processor
+):
+    monkeypatch.setattr(precision, "_cpu_flags", processor.split)
+    monkeypatch.setattr(Run, "run", lambda run: None)
+    assert small_run.train(own_run, "--precision=auto") is None
+    line = f"precision: {PRECISION}, as the run in --run_dir began"
+    assert line in capsys.readouterr().out.splitlines()
+    # But a run that starts again has that of this processor.
+    new = ["--precision=auto", "--overwrite"]
+    assert small_run.train(own_run, *new) is None
+    chosen = folder.read_config(str(own_run)).precision
+    assert chosen == ("bfloat16" if processor == "amx_bf16" else "float32")
 
 
 def test_a_run_begins_with_what_was_found(

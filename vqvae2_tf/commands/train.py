@@ -43,7 +43,10 @@ def main(arguments):
             print(f"{name}: {count:,} parameters")
         return
     strategy = make_strategy(config.strategy)
-    precision, reason = choose_precision(config.precision)
+    earlier = None
+    if not config.overwrite:
+        earlier = folder.earlier_precision(config.run_dir)
+    precision, reason = choose_precision(config.precision, earlier)
     config = config.replace(precision=precision)
     folder.check(config)
     run = pipeline.Run(config, strategy, source)

@@ -68,6 +68,16 @@ def check_place(config: Configuration) -> None:
         )
 
 
+def earlier_precision(run_dir: str) -> str | None:
+    """The precision that a run began in; None if the folder has no run yet.
+
+    Raises:
+        UserError: If its configuration cannot be read.
+    """
+    path = os.path.join(run_dir, CONFIG_FILE)
+    return _read(path).get("precision") if tf.io.gfile.exists(path) else None
+
+
 def check(config: Configuration) -> None:
     """Checks that the run's folder can be written to and is this very run's.
 

@@ -8,18 +8,22 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 _CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
-def choose_precision(name: str) -> tuple[str, str]:
+def choose_precision(name: str, earlier: str | None = None) -> tuple[str, str]:
     """The precision of a run.
 
     Args:
-        name: One of `PRECISIONS`; "auto" is bfloat16 if the hardware
-            multiplies in it.
+        name: One of `PRECISIONS`; "auto" is `earlier`, or without one bfloat16
+            if the hardware multiplies in it.
+        earlier: What was chosen when the run began, perhaps on another
+            processor; None for a new run.
 
     Returns:
         Tuple of "float32" or "bfloat16", and the reason in a few words.
     """
     if name != "auto":
         return name, "from --precision"
+    if earlier:
+        return earlier, "as the run in --run_dir began"
     # Here, so that a given precision needs no TensorFlow.
     import tensorflow as tf
 
