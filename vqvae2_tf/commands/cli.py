@@ -11,6 +11,7 @@ from absl import logging
 from vqvae2_tf.commands import console
 from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.flags import expand_flagfiles
+from vqvae2_tf.training.interruption import stop_signals
 
 
 def verbs() -> dict[str, str]:
@@ -50,8 +51,11 @@ def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:
             directory, then in `experiments`.
     """
     logging.set_verbosity(logging.WARNING)
-    # SIGINT and SIGTERM end a verb in the same way, with its work cleaned up.
-    earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # They end a verb as SIGINT does, with its work cleaned up.
+    earlier = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in stop_signals()
+    }
     try:
         verb(expand_flagfiles(arguments, ["", experiments()]))
     except (Exception, KeyboardInterrupt) as error:
@@ -61,7 +65,8 @@ def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:
             raise
         sys.exit(sentence)
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def experiments() -> str:

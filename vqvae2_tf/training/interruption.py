@@ -4,12 +4,24 @@ import signal
 import threading
 
 
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask a process to stop, besides Ctrl-C's SIGINT.
+
+    SIGTERM, and SIGHUP, which a closed terminal sends; not where it is ignored,
+    as `nohup` has it, nor on Windows, which has no such signal.
+    """
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
+
+
 class StopRequest:
-    """A context manager that catches SIGINT and SIGTERM.
+    """A context manager that catches SIGINT, SIGTERM and SIGHUP.
 
     Inside the block, the first of these signals sets `requested`; the second
     one acts as usual. Signals reach only a process's main thread; in other
-    threads nothing is caught.
+    threads nothing is caught. See `stop_signals`.
 
     Attributes:
         requested: Whether the run was asked to stop.
@@ -23,7 +35,7 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._handlers = {
                 number: signal.signal(number, self._note)
-                for number in (signal.SIGINT, signal.SIGTERM)
+                for number in (signal.SIGINT, *stop_signals())
             }
         return self
 

@@ -113,7 +113,7 @@ def fit(
 
     Raises:
         TrainingDivergedError: If the loss becomes infinite or NaN.
-        TrainingStoppedError: After SIGINT or SIGTERM.
+        TrainingStoppedError: After SIGINT, SIGTERM or SIGHUP.
         UserError: If the folder's state cannot be restored.
     """
     counters = trainer.counters
