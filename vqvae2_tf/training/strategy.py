@@ -1,11 +1,19 @@
 """The devices that a run uses."""
 
+import contextlib
 import os
+import socket
+import urllib.parse
 
+import keras
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.files import atomic
+
+# Seconds to wait for an answer of a TPU, or of the service that knows TPUs.
+_PATIENCE = 10.0
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -21,8 +29,15 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         A `tf.distribute.Strategy`.
 
     Raises:
-        UserError: If there is no such device.
+        UserError: If there is no such device, or Keras has another backend
+            than TensorFlow.
     """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise UserError(
+            f"KERAS_BACKEND={backend}: networks are trained and measured with "
+            "TensorFlow only; set the variable to tensorflow, or unset it."
+        )
     strategy = _make_strategy(name)
     atomic.is_chief = strategy.extended.should_checkpoint
     return strategy
@@ -30,7 +45,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 def _make_strategy(name):
     if name == "tpu" or (name == "auto" and os.environ.get("TPU_NAME")):
-        return _tpu_strategy()
+        return _tpu_strategy(name)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" and not gpus:
         raise UserError("--strategy=mirrored found no GPU.")
@@ -39,15 +54,34 @@ def _make_strategy(name):
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
 
-def _tpu_strategy():
-    name = os.environ.get("TPU_NAME", "local")
+def _tpu_strategy(strategy):
+    name = os.environ.get("TPU_NAME") or "local"
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+        with _patience():
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+            address = urllib.parse.urlsplit(resolver.master())
+            if address.hostname:
+                # TensorFlow would try to connect for many minutes.
+                where = address.hostname, address.port
+                socket.create_connection(where).close()
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # Google's client raises any of many types.
+        reason = one_line(error).partition(" Registered devices:")[0]
         raise UserError(
-            f"--strategy=tpu found no TPU (TPU_NAME={name}): "
-            f"{str(error).splitlines()[0]}"
+            f"--strategy={strategy} found no TPU (TPU_NAME={name}, expected "
+            "the name or the grpc:// address of a TPU, or local for this "
+            f"machine's): {reason}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+@contextlib.contextmanager
+def _patience():
+    """Limits how long new connections wait; Google's client sets no limit."""
+    earlier = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(earlier)
