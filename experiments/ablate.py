@@ -92,4 +92,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    cli.set_up_keras()
     cli.run(main, sys.argv[1:])

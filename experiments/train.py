@@ -8,5 +8,4 @@ import sys
 from vqvae2_tf.commands import cli
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "train")
-    cli.main()
+    cli.main(["train", *sys.argv[1:]])

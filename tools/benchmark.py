@@ -266,4 +266,5 @@ def _medians(rounds):
 
 
 if __name__ == "__main__":
+    cli.set_up_keras()
     cli.run(main, sys.argv[1:])

@@ -1,5 +1,6 @@
 """Finding a verb, running it, and what it prints when it fails."""
 
+import json
 import os
 import pathlib
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 import tensorflow as tf
 
+from tests.small_run import FLAGS
 from tests.small_run import call
 from vqvae2_tf.commands import cli
 from vqvae2_tf.commands import encode
@@ -33,7 +35,7 @@ VERBS = {
 }
 
 
-def run_process(folder, *arguments):
+def run_process(folder, *arguments, **environment):
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -42,6 +44,7 @@ def run_process(folder, *arguments):
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            **environment,
         },
         capture_output=True,
         text=True,
@@ -95,6 +98,58 @@ def test_training_runs_as_a_script_from_anywhere(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "images"]
 
 
+KERAS_PROGRAM = """
+import sys
+from vqvae2_tf.commands import cli
+cli.main(["train", "--dry_run", *sys.argv[1:]])
+
+import keras
+import numpy as np
+from vqvae2_tf.runs import configuration
+from vqvae2_tf.runs import networks
+config = configuration.parse(sys.argv[1:])
+model = networks.make_autoencoder(config)
+outputs = model(np.zeros((1, 8, 12, 3), "float32"))
+assert keras.backend.backend() == "tensorflow"
+assert outputs["reconstruction"].shape == (1, 8, 12, 3)
+assert [codes.shape for codes in outputs["codes"]] == [(1, 2, 3), (1, 4, 6)]
+optimizer = networks.training_plan(config, model).make_optimizer()
+optimizer.build(model.trainable_variables)
+variables = model.trainable_variables + optimizer.variables
+dtypes = {keras.backend.standardize_dtype(v.dtype) for v in variables}
+assert dtypes - {"int32", "int64"} == {"float32"}, dtypes
+"""
+
+
+def test_a_users_own_keras_settings_do_not_matter(tmp_path):
+    settings = {
+        "image_data_format": "channels_first",
+        "floatx": "float64",
+        "backend": "jax",
+    }
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    arguments = ["--dataset=emoji64", "--run_dir=x", *FLAGS]
+    environment = {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": ""}
+    result = run_process(
+        tmp_path, "-c", KERAS_PROGRAM, *arguments, **environment
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "autoencoder: " in result.stdout
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflo"])
+def test_a_backend_that_cannot_train_is_reported(tmp_path, backend):
+    arguments = ["--flagfile=emoji.flags", f"--run_dir={tmp_path / 'run'}"]
+    script = ROOT / "experiments" / "train.py"
+    result = run_process(tmp_path, script, *arguments, KERAS_BACKEND=backend)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    sentence = result.stderr.splitlines()[-1]
+    assert sentence.startswith("error: ")
+    assert f"KERAS_BACKEND={backend}: " in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_flagfiles_are_found_in_experiments(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     seen = []
@@ -139,9 +194,11 @@ def test_errors_of_users_are_sentences_and_others_are_not():
         cli.run(fail, ["other"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+)
 def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     cleaned = []
 
     def work(arguments):
@@ -157,4 +214,4 @@ def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
         cli.run(work, [])
     assert end.value.code.startswith("Interrupted.")
     assert cleaned == [True]
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before

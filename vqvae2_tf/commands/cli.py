@@ -1,14 +1,17 @@
 """The command line: finds the verb, runs it, and reports what went wrong."""
 
 import importlib
+import os
 import pathlib
 import signal
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
 
 from absl import logging
 
 from vqvae2_tf.commands import console
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.flags import expand_flagfiles
 from vqvae2_tf.training.interruption import stop_signals
@@ -24,9 +27,14 @@ def verbs() -> dict[str, str]:
     return summaries
 
 
-def main() -> None:
-    """Runs `vqvae2 VERB --flags`."""
-    verb, *arguments = sys.argv[1:] or ["--help"]
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs `vqvae2 VERB --flags`.
+
+    Args:
+        words: The verb and its flags; the process's own if None.
+    """
+    words = sys.argv[1:] if words is None else words
+    verb, *arguments = words or ["--help"]
     summaries = verbs()
     if verb not in summaries:
         lines = [f"  {name:<20}{text}" for name, text in summaries.items()]
@@ -37,8 +45,22 @@ def main() -> None:
         sys.exit(f"{usage}\n\nerror: there is no verb {verb}.")
     with console.own_words_only():
         # TensorFlow is imported here.
+        set_up_keras()
         module = importlib.import_module(f"{__package__}.{verb}")
         run(module.main, arguments)
+
+
+def set_up_keras() -> None:
+    """Sets what networks need, whatever the user's keras.json has."""
+    try:
+        import keras
+    except Exception as error:  # A backend may raise anything.
+        sys.exit(
+            "error: Keras cannot be imported with KERAS_BACKEND="
+            f"{os.environ['KERAS_BACKEND']}: {one_line(error)}"
+        )
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
 
 
 def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:
