@@ -138,6 +138,21 @@ def test_mistakes_are_reported_in_one_sentence(
     assert not output.exists()
 
 
+def test_classes_that_are_numbers_count_by_name(
+    small_run, draw, monkeypatch, tmp_path
+):
+    path = str(small_run.run_dir / "saved_models" / "generator")
+    generator = sample.load.Generator(path)
+    monkeypatch.setattr(generator, "class_names", ["1", "2", "10"])
+    output = draw("samples", "--count=1", "--classes=2,1")
+    drawn = {path.parent.name for path in output.rglob("000000.png")}
+    assert drawn == {"0_1", "1_2"}
+    run_dir = f"--run_dir={small_run.run_dir}"
+    output = f"--output={tmp_path / 'more'}"
+    message = call(sample, run_dir, output, "--classes=0")
+    assert_one_sentence(message, "--classes: expected of 1, 2, 10. Rec")
+
+
 def test_help_lists_the_sampling_options_of_the_run(small_run, capsys):
     # The flags may be written apart.
     arguments = ["--count", "2", "--run_dir", small_run.run_dir]

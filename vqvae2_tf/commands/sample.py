@@ -29,7 +29,13 @@ from vqvae2_tf.runs import samples
 FLAGS = [
     *common.MODEL,
     common.output("Folder that the images are written to."),
-    Flag("classes", [], "Names or numbers of classes; all if none.", many=True),
+    Flag(
+        "classes",
+        [],
+        "Names of classes, or their numbers from 0 where no name is a number; "
+        "all if none.",
+        many=True,
+    ),
     Flag("count", 16, "Images of each class.", 1, 999_999),
     Flag("seed", 0, "Seed of all images.", 0, 2**31 - 1),
     Flag("batch_size", 16, "Images drawn at once.", 1),
@@ -89,14 +95,19 @@ def main(arguments):
 
 
 def _label(name, class_names):
-    """The label of the class of a name or a number."""
+    """The label of the class of a name or a number.
+
+    Where names are numbers themselves, only names count.
+    """
     if name in class_names:
         return class_names.index(name)
-    if name.isdecimal() and int(name) < len(class_names):
+    by_number = not any(map(str.isdecimal, class_names))
+    if by_number and name.isdecimal() and int(name) < len(class_names):
         return int(name)
     if not class_names:
         raise UserError("--classes: this generator has no classes.")
+    numbers = f", or numbers below {len(class_names)}" if by_number else ""
     raise UserError(
-        f"--classes: expected of {shorten(class_names, 20)}, or numbers below "
-        f"{len(class_names)}. Received: {name}"
+        f"--classes: expected of {shorten(class_names, 20)}{numbers}. "
+        f"Received: {name}"
     )
