@@ -52,6 +52,13 @@ def test_subfolders_are_classes_and_splits_are_disjoint(tmp_path):
     assert len(np.unique(everything, axis=0)) == 20
 
 
+def test_names_with_wildcards_are_read(tmp_path):
+    save_images(tmp_path / "[1]" / "what? [a]*", 5)
+    source = open_folder(tmp_path / "[1]" / "what? [a]*", tmp_path / "[2]")
+    count = sum(len(images_of(source, s)[0]) for s in ("train", "validation"))
+    assert count == 5
+
+
 def test_pixels_are_those_of_the_file(tmp_path):
     save_images(tmp_path / "p", 3, (8, 8, 3))
     source = open_folder(tmp_path / "p", tmp_path)

@@ -221,3 +221,17 @@ def test_two_processes_prepare_one_data_set_once(tmp_path):
         process.stdin.flush()
     printed = [process.communicate()[0].split()[-1] for process in both]
     assert printed == ["1677", "1677"]
+
+
+@pytest.mark.parametrize("dataset", ["emoji64", "mnist", "folder"])
+def test_a_data_dir_that_tfds_cannot_read_is_refused(dataset, tmp_path):
+    if dataset == "folder":
+        (tmp_path / "images").mkdir()
+        for name in ("a.png", "b.png"):
+            (tmp_path / "images" / name).touch()
+        dataset = f"folder:{tmp_path / 'images'}"
+    for name in ("a*b", "what?"):
+        folder = str(tmp_path / name)
+        with pytest.raises(UserError, match="--data_dir.*TFDS") as caught:
+            open_source(dataset, folder)
+        assert folder in str(caught.value)

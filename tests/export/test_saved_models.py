@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 from unittest import mock
@@ -452,6 +453,17 @@ def test_a_generator_is_loaded(folder, networks, sampled):
         codes.values(), sampled["truncated"], strict=True
     ):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["runs [1]", "a*?b", "a\\b", "[x/y]"])
+def test_a_path_with_wildcards_is_loaded(folder, networks, tmp_path, name):
+    copy = shutil.copytree(folder / "autoencoder", tmp_path / name / "model")
+    paths = (folder / "autoencoder", copy)
+    first, second = (load.Autoencoder(str(path)) for path in paths)
+    assert second.fingerprint == first.fingerprint
+    images = normal(1, *first.image_size, first.channels)
+    for level, codes in first.encode(images).items():
+        np.testing.assert_array_equal(second.encode(images)[level], codes)
 
 
 def test_another_saved_model_is_refused(folder):

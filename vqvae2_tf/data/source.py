@@ -235,7 +235,17 @@ def open_source(
         builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
     else:
         builder = _tfds_builder(dataset, data_dir)
+    _check_wildcards(str(builder.data_dir))
     return ImageSource(builder, validation_share)
+
+
+def _check_wildcards(data_dir):
+    """TFDS finds prepared files by patterns."""
+    if set(data_dir) & set("*?"):
+        raise UserError(
+            f"--data_dir: TFDS cannot read a folder whose path has * or ?, "
+            f"give another one. Received: {data_dir}"
+        )
 
 
 def _tfds_builder(dataset, data_dir):

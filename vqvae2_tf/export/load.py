@@ -1,7 +1,10 @@
 """A run's SavedModels, loaded for use from NumPy. Needs no Keras."""
 
+import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 import numpy as np
@@ -37,6 +40,23 @@ def find(name: str, run_dir: str | None, saved_model: str | None) -> str:
     return path
 
 
+@contextlib.contextmanager
+def _without_wildcards(path: str) -> Iterator[str]:
+    """A path by which TensorFlow finds the variables of a SavedModel.
+
+    It takes the folder's name for a pattern, in which brackets and backslashes
+    do not stand for themselves. Then the path is that of a link.
+    """
+    wildcards = "[" if os.sep == "\\" else "[\\"
+    if not set(path) & set(wildcards) or not os.path.isdir(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = os.path.join(folder, "saved_model")
+        os.symlink(os.path.abspath(path), link, target_is_directory=True)
+        yield link
+
+
 class _Loaded:
     """What both SavedModels have.
 
@@ -49,7 +69,8 @@ class _Loaded:
 
     def __init__(self, path):
         try:
-            self._model = tf.saved_model.load(path)
+            with _without_wildcards(path) as plain:
+                self._model = tf.saved_model.load(plain)
             fingerprint = tf.saved_model.experimental.read_fingerprint(path)
         except Exception as error:  # Damage raises any of many types.
             raise UserError(
