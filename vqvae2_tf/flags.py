@@ -13,9 +13,10 @@ from absl import flags
 
 from vqvae2_tf.errors import UserError
 
-# What a flag changes: the results of a run, only how it is carried out, or
-# only the samples that are drawn at its end.
-RESULTS, CONDUCT, SAMPLES = "results", "conduct", "samples"
+# What a flag changes: the results of a run, how far it goes, only how it is
+# carried out, or only the samples that are drawn at its end.
+RESULTS, LENGTH = "results", "length"
+CONDUCT, SAMPLES = "conduct", "samples"
 
 _WORD = {bool: "true or false", int: "a whole number", float: "a finite number"}
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -35,7 +36,7 @@ class Flag:
         choices: Allowed values; empty for any.
         many: Whether the value is a list, separated by commas.
         per_level: Whether there is one value, or one a level, coarsest first.
-        role: `RESULTS`, `CONDUCT` or `SAMPLES`.
+        role: `RESULTS`, `LENGTH`, `CONDUCT` or `SAMPLES`.
         path: Whether it names a file or a folder.
         required: Whether it has to be given.
     """

@@ -52,6 +52,26 @@ def test_a_run_of_other_flags_is_refused(small_run, own_run):
     assert contents(own_run) == before
 
 
+def test_steps_may_only_rise(small_run, own_run):
+    before = contents(own_run)
+    message = small_run.train(own_run, "--steps=3")
+    assert_one_sentence(message, "--steps (4 then, 3 now)", "fewer")
+    message = small_run.train(own_run, "--prior_steps=8,2")
+    assert_one_sentence(message, "--prior_steps (4,4 then, 8,2 now)", "fewer")
+    assert contents(own_run) == before
+
+
+def test_a_schedule_may_fix_the_number_of_steps(small_run, own_run):
+    change_config(own_run, schedule="cosine", prior_schedule="cosine")
+    before = contents(own_run)
+    for flag in ("steps", "prior_steps"):
+        schedule = f"--{flag.replace('steps', 'schedule')}=cosine"
+        arguments = ["--schedule=cosine", "--prior_schedule=cosine"]
+        message = small_run.train(own_run, *arguments, f"--{flag}=8")
+        assert_one_sentence(message, f"--{flag} (4", schedule, "every step")
+    assert contents(own_run) == before
+
+
 def test_other_images_are_refused(small_run, own_run):
     # As if an image of the folder had changed.
     change_config(own_run, data_version="folder/images-0123/1.1.0")

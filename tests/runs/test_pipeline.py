@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.helpers import array
 from tests.small_run import IMAGE_SIZE
 from tests.small_run import PRECISION
 from tests.small_run import assert_one_sentence
@@ -25,7 +26,14 @@ from vqvae2_tf.training.state import STATE_FILE
 from vqvae2_tf.training.state import write_arrays
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
 
+RUN = TensorFlowTrainer.run
 NETWORKS = ("autoencoder", "prior_top", "prior_bottom")
+
+
+def interrupted(trainer, count):
+    """A trainer's `run`, while which the process is asked to stop."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return RUN(trainer, count)
 
 
 def test_a_run_writes_everything(small_run):
@@ -61,14 +69,8 @@ def test_a_run_that_was_stopped_resumes_to_the_same_end(
 ):
     before = contents(own_run)
     shutil.rmtree(own_run / "prior_bottom")
-    run = TensorFlowTrainer.run
-
-    def run_and_stop(self, count):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return run(self, count)
-
     with monkeypatch.context() as patch:
-        patch.setattr(TensorFlowTrainer, "run", run_and_stop)
+        patch.setattr(TensorFlowTrainer, "run", interrupted)
         message = small_run.train(own_run)
     assert "prior_bottom: stopped after 2 of 4 steps" in message
     # They depend on the prior.
@@ -103,6 +105,92 @@ def test_stages_make_what_the_whole_makes(small_run, tmp_path, capsys):
     message = small_run.train(staged, *prior, "--level=top")
     assert_one_sentence(message, "staged/codes is not a folder of extracted")
     assert "prior_top: already finished" not in capsys.readouterr().out
+
+
+def check_same_weights(name, run_dir, other_dir):
+    one, other = (
+        keras.saving.load_model(folder / name / "model.keras")
+        for folder in (run_dir, other_dir)
+    )
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(array(a), array(b), err_msg=a.path)
+
+
+def test_an_autoencoder_goes_on_to_more_steps(
+    small_run, own_run, tmp_path, capsys
+):
+    stage, more = "--stage=autoencoder", "--steps=8"
+    assert small_run.train(tmp_path / "whole", stage, more) is None
+    before = contents(own_run)
+    # The priors belong to the autoencoder as it is.
+    shutil.rmtree(own_run / "prior_top")
+    for stages in ([], [stage]):
+        message = small_run.train(own_run, *stages, more)
+        assert_one_sentence(message, more, f"{own_run}/prior_bottom")
+        assert "prior_top" not in message
+    message = small_run.train(own_run, "--stage=codes", more)
+    assert_one_sentence(message, f"{own_run}/autoencoder", more)
+    after = contents(own_run)
+    assert after == {k: v for k, v in before.items() if "prior_top" not in k}
+    # One that was begun, but has learned nothing yet.
+    for file in ("model.keras", "best.keras", STATE_FILE):
+        (own_run / "prior_bottom" / file).unlink()
+    capsys.readouterr()
+    assert small_run.train(own_run, stage, more) is None
+    assert f"{own_run}/codes: removed" in capsys.readouterr().out
+    assert not (own_run / "codes").exists()
+    check_same_weights("autoencoder", own_run, tmp_path / "whole")
+    config = json.loads((own_run / "config.json").read_text())
+    assert config == {**json.loads(before["config.json"]), "steps": 8}
+    trained = (own_run / "autoencoder" / "model.keras").read_bytes()
+    assert small_run.train(own_run, "--stage=codes", more) is None
+    prior = ["--stage=prior", "--level=bottom"]
+    assert small_run.train(own_run, *prior, more) is None
+    assert small_run.train(own_run, stage, more) is None
+    assert (own_run / "autoencoder" / "model.keras").read_bytes() == trained
+
+
+def test_priors_go_on_to_more_steps(small_run, own_run, tmp_path, monkeypatch):
+    before = contents(own_run)
+    more = "--prior_steps=4,8"
+    stage = ["--stage=prior", "--level=bottom", more]
+    codes = f"--codes_dir={small_run.run_dir / 'codes'}"
+    assert small_run.train(tmp_path / "whole", *stage, codes) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(TensorFlowTrainer, "run", interrupted)
+        message = small_run.train(own_run, *stage)
+    assert "prior_bottom: stopped after 6 of 8 steps" in message
+    assert not (own_run / "prior_bottom" / "model.keras").exists()
+    assert small_run.train(own_run, more) is None
+    check_same_weights("prior_bottom", own_run, tmp_path / "whole")
+    after = contents(own_run)
+    config = json.loads(after["config.json"])
+    assert config["prior_steps"] == [4, 8]
+    for name in ("prior_top/model.keras", "codes/codes.json"):
+        assert after[name] == before[name]
+    assert after["metrics.json"] != before["metrics.json"]
+
+
+def test_a_network_without_its_state_cannot_go_on(small_run, own_run):
+    (own_run / "prior_top" / STATE_FILE).unlink()
+    before = contents(own_run)
+    message = small_run.train(own_run, "--prior_steps=8")
+    assert_one_sentence(message, f"prior_top/{STATE_FILE}", "--prior_steps")
+    assert contents(own_run) == before
+    assert small_run.train(own_run) is None
+
+
+def test_a_folder_with_wildcards_is_a_runs_like_any_other(small_run, tmp_path):
+    folder = tmp_path / "runs [1] *?"
+    folder.mkdir()
+    run_dir = small_run.copy(folder)
+    for name in ("saved_models", "codes", "prior_bottom"):
+        shutil.rmtree(run_dir / name)
+    (run_dir / "samples.png").unlink()
+    assert small_run.train(run_dir) is None
+    for name in ("samples.png", "codes/codes.json"):
+        made, expected = (r / name for r in (run_dir, small_run.run_dir))
+        assert made.read_bytes() == expected.read_bytes()
 
 
 def test_priors_of_another_autoencoders_codes_are_refused(small_run, own_run):

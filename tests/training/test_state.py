@@ -147,3 +147,19 @@ def test_names_are_the_same_on_every_backend(tmp_path):
         "optimizer/loss/0005.velocity",
         "counters/lowest",
     }
+
+
+def test_the_steps_of_a_state_are_read_alone(tmp_path):
+    folder = str(tmp_path)
+    assert state.steps_taken(folder) is None
+    optimizer = keras.optimizers.Adam(0.1)
+    optimizer.build([keras.Variable(np.zeros((3, 2), "float32"))])
+    optimizer.iterations.assign(70_000)
+    variables = {"optimizer/loss": optimizer.variables}
+    state.save_state(folder, variables, {"lowest": 1.0})
+    assert state.steps_taken(folder) == 70_000
+    path = tmp_path / state.STATE_FILE
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:100], b"\xff" * 64, b"{}" * 40):
+        path.write_bytes(damaged)
+        assert state.steps_taken(folder) is None

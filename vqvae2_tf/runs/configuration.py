@@ -11,6 +11,7 @@ from vqvae2_tf import flags
 from vqvae2_tf.data import augmentation_names as augmentation
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.flags import CONDUCT
+from vqvae2_tf.flags import LENGTH
 from vqvae2_tf.flags import SAMPLES
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.flags import changed
@@ -87,7 +88,7 @@ TRAINING = (
     ),
     Flag("validate_every", 1000, "Steps between validations and saves.", 1),
     Flag("batch_size", 128, "Stage-1 batch size over all devices.", 1),
-    Flag("steps", 2_207_444, "Training steps of stage 1.", 1),
+    Flag("steps", 2_207_444, "Training steps of stage 1.", 1, role=LENGTH),
     Flag("learning_rate", 2e-4, "Adam's learning rate in stage 1.", 0.0),
     Flag("schedule", "constant", "Schedule of the rate.", choices=_RATES[:2]),
     Flag("polyak_decay", 0.9999, "Decay of the weights' averages.", *_DECAY),
@@ -95,7 +96,13 @@ TRAINING = (
     *changed(
         [
             Flag("prior_batch_size", 512, "Batch size over all devices.", 1),
-            Flag("prior_steps", 754_000, "Training steps of a prior.", 1),
+            Flag(
+                "prior_steps",
+                754_000,
+                "Training steps of a prior.",
+                1,
+                role=LENGTH,
+            ),
             Flag(
                 "prior_learning_rate",
                 0.18,

@@ -11,10 +11,13 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files.listing import is_within
 from vqvae2_tf.files.lock import lock
+from vqvae2_tf.flags import LENGTH
 from vqvae2_tf.flags import RESULTS
 from vqvae2_tf.flags import SAMPLES
 from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs.configuration import Configuration
+from vqvae2_tf.training.state import STATE_FILE
+from vqvae2_tf.training.state import steps_taken
 
 CONFIG_FILE = "config.json"
 LOG_FILE = "log.txt"
@@ -99,6 +102,8 @@ def check(config: Configuration) -> None:
                 f"{', '.join(differing)}. Give them as they were, or another "
                 "--run_dir, or --overwrite to start again."
             )
+        if not config.overwrite:
+            _check_steps(config, earlier)
     elif tf.io.gfile.exists(folder) and (
         not tf.io.gfile.isdir(folder)
         or any(
@@ -113,12 +118,55 @@ def check(config: Configuration) -> None:
     atomic.check_writable("run_dir", folder)
 
 
+def _check_steps(config, earlier):
+    """Checks that the run can go on to other numbers of steps."""
+    for flag, steps, steps_before in _lengths(config, earlier):
+        schedule = flag.replace("steps", "schedule")
+        reason = None
+        if any(n < e for n, e in zip(steps, steps_before, strict=True)):
+            reason = "a run cannot have fewer steps than it was made with"
+        elif getattr(config, schedule) == "cosine":
+            reason = (
+                f"with --{schedule}=cosine the learning rate of every step "
+                "depends on the number of all steps"
+            )
+        now, before = (",".join(map(str, x)) for x in (steps, steps_before))
+        if reason:
+            raise UserError(
+                f"--run_dir={config.run_dir}: --{flag} ({before} then, {now} "
+                f"now) cannot change so, as {reason}. Give it as it was, or "
+                "another --run_dir, or --overwrite to start again."
+            )
+        names = [AUTOENCODER]
+        if flag != "steps":
+            names = map(prior_folder, config.level_names)
+        for name, n, e in zip(names, steps, steps_before, strict=True):
+            path = os.path.join(config.run_dir, name)
+            finished = tf.io.gfile.exists(os.path.join(path, MODEL_FILE))
+            if n > e and finished and steps_taken(path) is None:
+                raise UserError(
+                    f"{os.path.join(path, STATE_FILE)} is missing or damaged: "
+                    f"without it the network cannot be trained on; give "
+                    f"--{flag} as it was ({before})."
+                )
+
+
+def _lengths(config, earlier):
+    """Flags of the run's length that changed: name, values now and then."""
+    for name in _named(config, LENGTH):
+        values = [getattr(c, name) for c in (config, earlier)]
+        now, before = (v if isinstance(v, list) else [v] for v in values)
+        if now != before:
+            yield name, now, before
+
+
 def claim(config: Configuration) -> None:
     """Writes the configuration into the run's folder.
 
     With `--overwrite` what an earlier run wrote, and nothing else, is removed
     first; the configuration is replaced last, so that this can be repeated. If
-    flags of sampling have changed, the samples are removed.
+    flags of sampling have changed, the samples are removed. One stage of a run
+    changes nothing but a higher number of steps.
 
     Args:
         config: The run's configuration, after `check`.
@@ -131,9 +179,13 @@ def claim(config: Configuration) -> None:
     if not tf.io.gfile.exists(path):
         atomic.write_text(path, config.to_json())
         return
-    if config.stage != "all":
-        return
     earlier = configuration.from_json(_read(path))
+    if config.stage != "all":
+        longer = [name for name, _, _ in _lengths(config, earlier)]
+        if longer:
+            now = {name: getattr(config, name) for name in longer}
+            atomic.write_text(path, earlier.replace(**now).to_json())
+        return
     names = [
         AUTOENCODER,
         CODES,
@@ -168,9 +220,8 @@ def _read(path):
 
 def _differing(config, earlier, role):
     """The flags of a role that are not as they were."""
-    table = configuration.flag_table(config.autoencoder, config.prior)
     now, before = json.loads(config.to_json()), json.loads(earlier.to_json())
-    labels = {f.name: f"--{f.name}" for f in table if f.role == role}
+    labels = {name: f"--{name}" for name in _named(config, role)}
     if role == RESULTS and now["data_version"] and before["data_version"]:
         # Priors alone are trained without a look at the images.
         labels["data_version"] = "the images of --dataset"
@@ -183,3 +234,9 @@ def _differing(config, earlier, role):
         for name, label in sorted(labels.items())
         if before.get(name) != now[name]
     ]
+
+
+def _named(config, role):
+    """Names of the flags of a role."""
+    table = configuration.flag_table(config.autoencoder, config.prior)
+    return [flag.name for flag in table if flag.role == role]

@@ -1,5 +1,6 @@
 """The stages of a run: each finds what is finished and resumes from there."""
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
 from vqvae2_tf.training.precision import dtype_policy
 from vqvae2_tf.training.state import STATE_FILE
+from vqvae2_tf.training.state import steps_taken
 from vqvae2_tf.training.summaries import TensorBoard
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
 from vqvae2_tf.training.tensorflow import make_evaluation
@@ -71,10 +73,13 @@ class Run:
         """Checks what can be checked before any work starts.
 
         Raises:
-            UserError: If the replicas do not divide a batch size, or what the
-                stage needs does not exist yet.
+            UserError: If the replicas do not divide a batch size, what the
+                stage needs does not exist yet, or a finished network cannot be
+                trained on.
         """
         config = self.config
+        if not config.overwrite:
+            self._check_longer()
         if config.stage != "prior":
             self._check_batch_sizes("batch_size", [config.batch_size])
         if config.stage == "all":
@@ -97,6 +102,34 @@ class Run:
             f"{card['splits']['validation']:,} held out; "
             f"{classes if names else 'no classes'}"
         )
+
+    def _check_longer(self):
+        """Checks that finished networks can be trained on to more steps."""
+        if not self._is_to_go_on(folder.AUTOENCODER):
+            return
+        flag = f"--steps={self.config.steps}"
+        if self.config.stage in ("codes", "prior"):
+            raise UserError(
+                f"{self.path(folder.AUTOENCODER)} has fewer steps than {flag}: "
+                "train it on first (--stage=autoencoder), or give --steps as "
+                "it was."
+            )
+        priors = [p for p in self._prior_folders() if self._is_begun(p)]
+        if priors:
+            raise UserError(
+                f"{flag} is more than the autoencoder has, and the priors "
+                "belong to the autoencoder as it is; give --steps as it was, "
+                "or to train it on remove these first: "
+                f"{', '.join(map(self.path, priors))}"
+            )
+
+    def _prior_folders(self):
+        return [folder.prior_folder(n) for n in self.config.level_names]
+
+    def _is_begun(self, name):
+        """Whether the folder of a network holds anything trained."""
+        files = (folder.MODEL_FILE, STATE_FILE)
+        return any(tf.io.gfile.exists(self.path(name, f)) for f in files)
 
     def _check_batch_sizes(self, flag, sizes):
         replicas = self.strategy.num_replicas_in_sync
@@ -193,6 +226,18 @@ class Run:
         """Whether the network of a folder is trained."""
         return tf.io.gfile.exists(self.path(name, folder.MODEL_FILE))
 
+    def _is_to_go_on(self, name):
+        """Whether a finished network has fewer steps than the run has now."""
+        wanted = self.config.steps
+        if name != folder.AUTOENCODER:
+            index = self._prior_folders().index(name)
+            wanted = self.config.prior_steps[index]
+        taken = steps_taken(self.path(name)) if self.is_finished(name) else None
+        return taken is not None and taken < wanted
+
+    def _is_to_train(self, name):
+        return not self.is_finished(name) or self._is_to_go_on(name)
+
     def _images(self, split, augment=()):
         config = self.config
         return image_examples(
@@ -217,6 +262,25 @@ class Run:
             splits,
             [folder.RECONSTRUCTIONS, folder.EXPORTS],
         )
+
+    def _remove_codes(self):
+        """Removes the codes of an autoencoder that is trained on."""
+        with contextlib.ExitStack() as stack:
+            # Another process may have begun a prior at this moment.
+            priors = [*map(self.path, self._prior_folders())]
+            for prior in filter(tf.io.gfile.isdir, priors):
+                stack.enter_context(lock(prior))
+            self._check_longer()
+            for prior in priors:
+                atomic.remove(os.path.join(prior, ORIGIN_FILE))
+            codes = self.path(folder.CODES)
+            if tf.io.gfile.exists(codes):
+                atomic.remove(codes)
+                print(
+                    f"{codes}: removed, as the autoencoder is trained on; "
+                    "they are to be extracted again",
+                    flush=True,
+                )
 
     def train_prior(self, index: int, codes_dir: str, card: dict) -> None:
         """Stage 2 of one level.
@@ -255,12 +319,18 @@ class Run:
         `dependent` are entries of the run's folder that depend on the network;
         what is left of earlier ones is removed.
         """
-        if not self.is_finished(name):
+        if self._is_to_train(name):
             with lock(self.path(name)):
                 # Another process may have finished it at this moment.
-                if not self.is_finished(name):
+                if self._is_to_train(name):
+                    if self._is_to_go_on(name):
+                        print(f"{name}: trained on to more steps", flush=True)
+                        if name == folder.AUTOENCODER:
+                            self._remove_codes()
                     for entry in [*dependent, *folder.FINAL_FILES]:
                         atomic.remove(self.path(entry))
+                    # Last: from here on the network counts as unfinished.
+                    atomic.remove(self.path(name, folder.MODEL_FILE))
                     self._train_now(name, make_model, make_plan, splits)
                     return
         path = self.path(name, folder.MODEL_FILE)

@@ -136,6 +136,29 @@ def restore_state(
         named[name].assign(array)
 
 
+def steps_taken(folder: str) -> int | None:
+    """Training steps of the state in a folder, without reading the rest.
+
+    Args:
+        folder: Folder of the state's file.
+
+    Returns:
+        The steps; None if there is no state, or it cannot be read.
+    """
+    path = os.path.join(folder, STATE_FILE)
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            # A damaged file may name any size.
+            header = json.loads(file.read(min(size, file.size())))
+            name = next(n for n in header if n.endswith("/0000.iteration"))
+            start, end = header[name]["data_offsets"]
+            file.seek(8 + size + start)
+            return int.from_bytes(file.read(end - start), "little")
+    except (tf.errors.OpError, ValueError, LookupError, StopIteration):
+        return None
+
+
 def _named(variables, counters):
     """Variables and counters by names that are the same in every process.
 
