@@ -221,6 +221,11 @@ def open_source(
             f"--data_dir: no home folder is known for {data_dir}; name a "
             "folder for prepared data sets."
         )
+    if set(data_dir) & set("*?"):
+        raise UserError(
+            "--data_dir: TFDS finds prepared data sets by patterns, so that "
+            f"the path must have no * and no ?. Received: {data_dir}"
+        )
     if dataset.startswith(FOLDER_PREFIX):
         path = dataset.removeprefix(FOLDER_PREFIX)
         config = FolderConfig(
@@ -235,17 +240,7 @@ def open_source(
         builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
     else:
         builder = _tfds_builder(dataset, data_dir)
-    _check_wildcards(str(builder.data_dir))
     return ImageSource(builder, validation_share)
-
-
-def _check_wildcards(data_dir):
-    """TFDS finds prepared files by patterns."""
-    if set(data_dir) & set("*?"):
-        raise UserError(
-            f"--data_dir: TFDS cannot read a folder whose path has * or ?, "
-            f"give another one. Received: {data_dir}"
-        )
 
 
 def _tfds_builder(dataset, data_dir):
