@@ -152,6 +152,9 @@ class TestFlag:
             (COUNT, np.float32([1, 2.5]), "2.5"),
             (RATE, np.float32([0, math.nan]), "nan"),
             (RATE, [math.inf, 0], "inf"),
+            (COUNT, [[1, 2], [3]], r"\[\[1, 2\], \[3\]\]"),
+            (COUNT, ["1"], r"\['1'\]"),
+            (COUNT, None, "None"),
         ],
     )
     def test_arrays_that_do_not_fit(self, flag, values, received):

@@ -58,6 +58,6 @@ def sentence_for(error: BaseException, memory_advice: str = "") -> str | None:
         )
     # By name, as TensorFlow need not be installed.
     names = [base.__name__ for base in type(error).__mro__]
-    if "ResourceExhaustedError" in names:
+    if {"ResourceExhaustedError", "MemoryError"} & set(names):
         return f"error: out of memory{memory_advice and '; '}{memory_advice}."
     return None

@@ -83,6 +83,8 @@ class Flag:
             if self.kind is bool:
                 text = {"true": True, "false": False}[text.lower()]
             value = os.path.expanduser(text) if self.path else self.kind(text)
+            if self.path and value.startswith("~"):
+                raise ValueError("no such home folder")
             self.check(value)
         except (ValueError, KeyError) as error:
             raise self._error(text) from error
@@ -110,10 +112,15 @@ class Flag:
         Numbers that are traced (`tf.function`, `jax.jit`) have no values yet
         and pass.
         """
+        received = values
         try:
             values = np.asarray(values)
-        except (NotImplementedError, TypeError, ValueError):
+        except (NotImplementedError, TypeError, ValueError) as error:
+            if isinstance(values, Sequence):  # Of lists of several lengths.
+                raise ValueError(self.sentence(received)) from error
             return
+        if values.dtype.kind in "OSU":
+            raise ValueError(self.sentence(received))
         if not values.size:
             raise ValueError(empty_batch(self.name))
         low = -math.inf if self.minimum is None else self.minimum

@@ -198,7 +198,8 @@ def test_errors_of_users_are_sentences_and_others_are_not():
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 )
 def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
-    before = signal.getsignal(number)
+    # A process that a shell starts in the background ignores SIGINT.
+    earlier = signal.signal(number, signal.default_int_handler)
     cleaned = []
 
     def work(arguments):
@@ -214,4 +215,4 @@ def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
         cli.run(work, [])
     assert end.value.code.startswith("Interrupted.")
     assert cleaned == [True]
-    assert signal.getsignal(number) == before
+    assert signal.signal(number, earlier) == signal.default_int_handler

@@ -88,7 +88,7 @@ def test_the_log_is_in_the_folder_of_the_run(small_run, tmp_path, monkeypatch):
 
 def test_a_folder_without_two_images_is_reported(small_run, tmp_path):
     (tmp_path / "images").mkdir()
-    own = [f"--dataset=folder:{tmp_path / 'images'}", "--data_dir=tfds"]
+    own = [f"--dataset=folder:{tmp_path / 'images'}", f"--data_dir={tmp_path}"]
     for name in ("a.png", "b.png"):
         (tmp_path / "images" / name).write_bytes(b"")
     message = small_run.train(tmp_path / "run", *own)

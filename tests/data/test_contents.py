@@ -83,10 +83,19 @@ def test_another_decoder_looks_at_broken_files_again(
     assert images_read(reads) == ["2.png"]
 
 
-def test_a_damaged_index_is_made_anew(folder):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"decoder": 1, "files": []}',
+        '{"decoder": 1, "files": {"a": 1}}',
+    ],
+)
+def test_a_damaged_index_is_made_anew(folder, text):
     first = look(folder)
     (index,) = (folder.parent / "index").iterdir()
-    index.write_text("{")
+    index.write_text(text)
     assert look(folder) == first
 
 

@@ -1,5 +1,6 @@
 """A folder of images as a data set."""
 
+import os
 import shutil
 
 import keras
@@ -155,10 +156,32 @@ def test_the_same_images_elsewhere_are_the_same_data(tmp_path):
 
 def test_an_image_that_changes_meanwhile_is_reported(tmp_path):
     save_images(tmp_path / "p", 4)
+    paths = list((tmp_path / "p").iterdir())
+    for path in paths:
+        # The same size, whatever the pixels.
+        Image.open(path).save(path, compress_level=0)
+        os.utime(path, ns=(1, 1))
     source = open_source(f"folder:{tmp_path / 'p'}", str(tmp_path), (8, 8))
     save_images(tmp_path / "p", 4, seed=1)
+    for path in paths:
+        Image.open(path).save(path, compress_level=0)
+        os.utime(path, ns=(1, 1))
     with pytest.raises(UserError, match="has changed since the start"):
         source.prepare()
+    # The next start looks again.
+    open_source(f"folder:{tmp_path / 'p'}", str(tmp_path), (8, 8)).prepare()
+
+
+def test_folders_of_one_relative_path_are_told_apart(tmp_path, monkeypatch):
+    versions = []
+    for seed, name in enumerate("ab"):
+        save_images(tmp_path / name / "p", 4, (1, 1, 3), seed=seed)
+        for path in (tmp_path / name / "p").iterdir():
+            os.utime(path, ns=(1, 1))
+        monkeypatch.chdir(tmp_path / name)
+        source = open_source("folder:p", str(tmp_path), (8, 8))
+        versions.append(source.builder.info.full_name)
+    assert versions[0] != versions[1]
 
 
 def test_held_out_images_may_have_no_class(tmp_path):

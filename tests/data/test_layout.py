@@ -80,11 +80,19 @@ def test_one_image_beside_the_classes_is_told():
         ]
 
 
+def test_one_image_beside_the_only_split_is_told():
+    layout = find_layout([*files("train/cats", "train/dogs"), "x.png"])
+    assert not layout.classes
+    assert layout.notes == ["no classes, as x.png lies beside train"]
+
+
 @pytest.mark.parametrize(
     "names, message",
     [
         (["train", "val", "cats"], "train and val .* cats lies beside them"),
-        (["train", "val", "valid"], "lies beside them"),
+        (["train", "val", "valid"], "val and valid .* the same split"),
+        (["train", "Train"], "train and Train .* the same split"),
+        (["training", "train"], "the same split"),
         (["val", "test"], "val and test, but no folder named train"),
     ],
 )

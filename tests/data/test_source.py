@@ -92,6 +92,7 @@ def test_transparency_and_16_bits_are_read_as_in_folders(
 ):
     source = open_source(f"small_images/{name}", str(tmp_path))
     source.prepare()
+    assert source.describe() == "images: 1 to train on; 1 held out; no classes"
     examples = image_examples(source, "train", (8, 12), channels)
     (batch,) = evaluation_batches(examples, 1)
     data = FEATURES[name][2]
@@ -163,6 +164,12 @@ def shard(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     (path,) = tmp_path.rglob("*train.tfrecord*")
     return path
+
+
+def test_damaged_metadata_are_reported_with_what_to_remove(shard, tmp_path):
+    (shard.parent / "dataset_info.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged .*; remove that folder"):
+        open_source("emoji64", str(tmp_path))
 
 
 def test_a_missing_shard_is_reported_with_what_to_remove(shard, tmp_path):

@@ -14,6 +14,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import folder
+from vqvae2_tf.runs.pipeline import Run
 
 
 def change_config(run_dir, **changes):
@@ -99,6 +100,27 @@ def test_images_that_were_moved_or_copied_go_on(
     assert changed == ["config.json"]
     (images / "dark" / "0.png").unlink()
     message = small_run.train(own_run, *own)
+    assert_one_sentence(message, "the images of --dataset")
+
+
+def test_the_images_of_a_run_that_began_with_a_prior_are_remembered(
+    small_run, own_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Run, "run", lambda run: None)
+    path = own_run / "config.json"
+    config = {**json.loads(path.read_text()), "data_version": None}
+    path.write_text(json.dumps(config))
+    stage = "--stage=autoencoder"
+    assert small_run.train(own_run, stage) is None
+    found = json.loads(path.read_text())["data_version"]
+    assert found.startswith("folder/")
+    images = shutil.copytree(small_run.folder / "images", tmp_path / "images")
+    own = [f"--dataset=folder:{images}", f"--data_dir={tmp_path / 'tfds'}"]
+    assert small_run.train(own_run, stage, *own) is None
+    # Where they are now, for commands that read it from there.
+    assert json.loads(path.read_text())["dataset"] == f"folder:{images}"
+    (images / "dark" / "0.png").unlink()
+    message = small_run.train(own_run, stage, *own)
     assert_one_sentence(message, "the images of --dataset")
 
 

@@ -14,6 +14,7 @@ from vqvae2_tf.commands import console
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.flags import expand_flagfiles
+from vqvae2_tf.training.interruption import ignore_more_hangups
 from vqvae2_tf.training.interruption import stop_signals
 
 
@@ -73,11 +74,13 @@ def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:
             directory, then in `experiments`.
     """
     logging.set_verbosity(logging.WARNING)
-    # They end a verb as SIGINT does, with its work cleaned up.
-    earlier = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in stop_signals()
-    }
+
+    def stop(number, frame):
+        """Ends the verb as SIGINT does, with its work cleaned up."""
+        ignore_more_hangups(number)
+        raise KeyboardInterrupt
+
+    earlier = {n: signal.signal(n, stop) for n in stop_signals()}
     try:
         verb(expand_flagfiles(arguments, ["", experiments()]))
     except (Exception, KeyboardInterrupt) as error:

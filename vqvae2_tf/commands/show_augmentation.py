@@ -18,6 +18,7 @@ from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.files.grids import save_grid
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import configuration
+from vqvae2_tf.runs.folder import check_place
 from vqvae2_tf.runs.pipeline import open_images
 
 FLAGS = [
@@ -32,6 +33,7 @@ def main(arguments):
     # The folder of a run is of no use here.
     arguments = [*arguments, "--run_dir=unused"]
     config = configuration.parse(arguments, __doc__, FLAGS)
+    check_place("output", config.output, config.dataset)
     check_writable("output", os.path.dirname(config.output) or ".")
     if not config.augment:
         raise UserError("--augment names no operation, so none can be shown.")
@@ -42,7 +44,8 @@ def main(arguments):
     examples = image_examples(
         source, "train", *size, config.augment, config.augmenter
     )
-    raw = list(examples.open().take(config.columns))
+    with source.damage_reported():
+        raw = list(examples.open().take(config.columns))
 
     def images(*sequences):
         read = map(examples.read, *sequences)

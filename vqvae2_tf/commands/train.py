@@ -28,7 +28,7 @@ MEMORY_ADVICE = (
 def main(arguments):
     """Runs all stages, or the one of --stage."""
     config = configuration.parse(arguments, __doc__)
-    folder.check_place(config)
+    folder.check_place("run_dir", config.run_dir, config.dataset)
     source = None
     if config.stage != "prior" or config.dry_run:
         source = pipeline.open_images(config)

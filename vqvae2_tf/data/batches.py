@@ -103,8 +103,9 @@ def _decode(data, channels):
         image = alpha * colours + 1 - alpha
         return tf.image.rgb_to_grayscale(image) if channels == 1 else image
 
-    # Whatever tells of transparency is at the start.
-    start = tf.strings.substr(data, 0, 2**16)
+    # What tells of transparency comes before the pixels, but after a colour
+    # profile.
+    start = tf.strings.substr(data, 0, 2**20)
     has_alpha = tf.strings.regex_full_match(start, _PNG_WITH_ALPHA)
     return tf.cond(has_alpha, on_white, opaque)
 

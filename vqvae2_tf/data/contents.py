@@ -35,8 +35,7 @@ def look(
     Raises:
         UserError: If a file cannot be read at present; nothing is kept of it.
     """
-    name = hashlib.sha256(folder.encode()).hexdigest()[:16]
-    index = os.path.join(index_dir, f"{name}.json")
+    index = _index_path(folder, index_dir)
     known = _read_index(index)
     sound = {digest for _, digest, _ in known.values() if digest}
     found, stamps, unreadable = {}, {}, {}
@@ -67,7 +66,8 @@ def look(
 
     remaining = [path for path in stamps if path not in found]
     if remaining:
-        pool = concurrent.futures.ThreadPoolExecutor()
+        # No more, as an image may take gigabytes.
+        pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
         try:
             entries = pool.map(examine, remaining)
             entries = tqdm(
@@ -94,16 +94,28 @@ def look(
     )
 
 
+def forget(folder: str, index_dir: str) -> None:
+    """Forgets what is known of a folder; see `look`."""
+    atomic.remove(_index_path(folder, index_dir))
+
+
+def _index_path(folder, index_dir):
+    name = hashlib.sha256(folder.encode()).hexdigest()[:16]
+    return os.path.join(index_dir, f"{name}.json")
+
+
 def _read_index(path):
     """`{"<path>": [stamp, hash or None, reason or None]}`, known earlier."""
+    if not tf.io.gfile.exists(path):
+        return {}
     try:
-        index = atomic.read_json(path, "") if tf.io.gfile.exists(path) else {}
-    except UserError:  # Damaged: look again.
-        index = {}
-    same_decoder = index.get("decoder") == PIL.__version__
-    return {
-        name: entry
-        for name, entry in index.get("files", {}).items()
-        # Another decoder may be able to read what this one could not.
-        if entry[1] or same_decoder
-    }
+        index = atomic.read_json(path, "")
+        same_decoder = index["decoder"] == PIL.__version__
+        return {
+            name: [stamp, digest, reason]
+            for name, (stamp, digest, reason) in index["files"].items()
+            # Another decoder may be able to read what this one could not.
+            if digest or same_decoder
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return {}  # Damaged: look again.

@@ -46,10 +46,12 @@ class FolderConfig(tfds.core.BuilderConfig):
         self, folder, image_size, channels, validation_share, index_dir
     ):
         folder = os.path.expanduser(folder.rstrip("/") or folder)
+        if "://" not in folder:
+            folder = os.path.abspath(folder)
         flag = f"--dataset=folder:{folder}"
         if not tf.io.gfile.isdir(folder):
             raise UserError(f"{flag}: there is no such folder.")
-        self.folder = folder
+        self.folder, self.index_dir = folder, index_dir
         self.image_size = tuple(image_size)
         self.channels = channels
         listing = list_files(folder, decoding.ENDINGS)
@@ -142,6 +144,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         for number, (digest, name, path) in enumerate(examples):
             data = read_bytes(os.path.join(config.folder, path))
             if hashlib.sha256(data).hexdigest() != digest:
+                # With the same size and time: only a new look can tell.
+                contents.forget(config.folder, config.index_dir)
                 raise UserError(
                     f"{os.path.join(config.folder, path)} has changed since "
                     "the start; run the same command again."

@@ -28,8 +28,12 @@ def read_image(
         UserError: If the file cannot be read or is no complete image.
     """
     try:
-        image = decoding.decode_image(read_bytes(path), channels)
-    except (decoding.UnreadableImageError, tf.errors.OpError) as error:
+        data = read_bytes(path)
+    except tf.errors.OpError as error:
+        raise UserError(f"cannot be read: {one_line(error.message)}") from error
+    try:
+        image = decoding.decode_image(data, channels)
+    except decoding.UnreadableImageError as error:
         raise UserError(f"cannot be decoded: {one_line(error)}") from error
     pixels = np.atleast_3d(decoding.cover(image, image_size)).astype("float32")
     return augmentation.center_crop(pixels / 255.0, image_size) * 2.0 - 1.0

@@ -57,6 +57,12 @@ def find_layout(paths: Sequence[str]) -> Layout:
     tops = _by_folder(paths, "")
     roles = {_ROLES[n.lower()]: n for n in tops if n.lower() in _ROLES}
     others = [n or tops[""][0] for n in tops if n not in roles.values()]
+    same = [n for n in others if n.lower() in _ROLES]
+    if same:
+        raise UserError(
+            f"{same[0]} and {roles[_ROLES[same[0].lower()]]} seem to be the "
+            "same split; put their images into one folder."
+        )
     if len(roles) > 1 and others:
         raise UserError(
             f"{' and '.join(roles.values())} seem to be splits, but "
@@ -72,7 +78,10 @@ def find_layout(paths: Sequence[str]) -> Layout:
     base = f"{roles['train']}/" if is_split else ""
     groups = _by_folder(tops[roles["train"]] if is_split else paths, base)
     names = sorted(set(groups) - {""})
-    if len(names) > 1 and "" in groups:
+    if "train" in roles and others and "" in tops:
+        # One folder of a split, and not alone.
+        notes.append(f"no classes, as {tops[''][0]} lies beside train")
+    elif len(names) > 1 and "" in groups:
         beside = shorten(groups[""], 1)
         notes.append(f"no classes, as {beside} lies beside their folders")
     if len(names) < 2 or "" in groups:

@@ -56,7 +56,8 @@ class ImageSource:
     def describe(self) -> str:
         """What was found: images, classes, and what was not read and why."""
         config = self.builder.builder_config
-        names, notes, held_out = self.class_names, [], self._own_validation
+        names, notes = self.class_names, []
+        held_out = self._own_validation or ""
         if isinstance(config, FolderConfig):
             sizes = [len(config.splits[s]) for s in ("train", "validation")]
             notes, held_out = config.notes, config.held_out
@@ -98,13 +99,13 @@ class ImageSource:
                 f"--dataset={self.builder.name}: expected a split named train "
                 f"of {needed} or more images, found {', '.join(splits)}."
             )
-        for split in splits.values():
-            for path in map(str, split.filepaths):
-                if not tf.io.gfile.exists(path):
-                    raise UserError(
-                        f"{path} is missing; remove {folder}, so that the data "
-                        "set is prepared again."
-                    )
+        existing = set(tf.io.gfile.listdir(folder))
+        for path in (p for s in splits.values() for p in s.filepaths):
+            if path.name not in existing:
+                raise UserError(
+                    f"{path} is missing; remove {folder}, so that the data set "
+                    "is prepared again."
+                )
 
     @contextlib.contextmanager
     def damage_reported(self) -> Iterator[None]:
@@ -126,7 +127,7 @@ class ImageSource:
         root = str(self.builder.data_dir).rpartition(f"/{name}/")[0]
         if name in _MANUAL_CHECKS:
             _MANUAL_CHECKS[name](os.path.join(root, "downloads", "manual"))
-        # TFDS's ten retries of a download take minutes where there is no net.
+        # TFDS's ten retries take minutes where there is no network.
         downloader.MAX_RETRIES = 5
         download = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
@@ -168,7 +169,8 @@ class ImageSource:
 
         Returns:
             `tf.data.Dataset` of dicts with `image` (scalar string, an encoded
-            image), `label` (int32, 0 without classes) and `id` (scalar string:
+            image), `label` (int32; 0 without classes,
+            -1 for an image without one) and `id` (scalar string:
             the image's path or file name if the data set has it, else TFDS's
             own id).
         """
@@ -198,7 +200,9 @@ def open_source(
     channels: int = 3,
     validation_share: float = 0.1,
 ) -> ImageSource:
-    """Finds a data set by its name, without reading any image.
+    """Finds a data set by its name.
+
+    A folder's images are read and decoded, unless they are known from before.
 
     Args:
         dataset: A TFDS name (`emoji64` and `ffhq` are this package's own), or
@@ -235,11 +239,20 @@ def open_source(
             validation_share,
             os.path.join(data_dir, "folder_contents"),
         )
-        builder = Folder(config=config, data_dir=data_dir)
+        make = Folder
     elif dataset in _OWN_BUILDERS:
-        builder = _OWN_BUILDERS[dataset](data_dir=data_dir)
+        config, make = None, _OWN_BUILDERS[dataset]
     else:
         builder = _tfds_builder(dataset, data_dir)
+        return ImageSource(builder, validation_share)
+    try:
+        builder = make(config=config, data_dir=data_dir)
+    except Exception as error:  # Damaged metadata raise any of many types.
+        raise UserError(
+            f"--dataset={dataset}: what is prepared in {data_dir}/"
+            f"{make.name} is damaged ({errors.one_line(error)[:80]}); remove "
+            "that folder, so that it is prepared again."
+        ) from error
     return ImageSource(builder, validation_share)
 
 

@@ -198,11 +198,12 @@ class Generator(_Loaded):
             ValueError: If a label or an option is out of range, or B is 0.
         """
         # XLA leaves out the SavedModel's own checks.
-        if self.class_names:
-            most = len(self.class_names) - 1
-            flags.Flag("labels", 0, "Classes.", 0, most).check_all(labels)
+        most = len(self.class_names) - 1 if self.class_names else None
+        lowest = 0 if self.class_names else None
+        flags.Flag("labels", 0, "Classes.", lowest, most).check_all(labels)
         for flag in self.sampling_flags:
             flag.check_all(options[flag.name])
+            flag.spread(options[flag.name], list(self.levels))
         tensors = {
             flag.name: tf.constant(options[flag.name], flag.dtype)
             for flag in self.sampling_flags

@@ -79,12 +79,16 @@ def convert_folder(
             f"--output={target} must not be in --input={source}: the next "
             "run would read its files."
         )
-    paths = listing.list_files(source, conversion.endings).paths
+    found = listing.list_files(source, conversion.endings)
+    paths, left_out = found.paths, found.describe_left_out()
     if not paths:
         raise UserError(
             f"--input={source}: expected files in it or its subfolders that "
-            f"end in {', '.join(sorted(conversion.endings))}; found none."
+            f"end in {', '.join(sorted(conversion.endings))}; found "
+            f"{left_out or 'none'}."
         )
+    if left_out:
+        print(f"{source}: not read: {left_out}", flush=True)
     atomic.check_writable("output", target)
     targets = _targets(paths, target, conversion.ending)
     if overwrite:

@@ -81,7 +81,7 @@ class Prior(Trainable):
 
         Args:
             noise: `sampling.noise.Noise`; fixes the result.
-            labels: As in `nll`.
+            labels: `[B]` int32 in [0, num_classes), if there are classes.
             coarser: As in `nll`.
             known: `[B, *level.shape]`, codes of which some are kept, or None.
             known_mask: `[B, H, W]` bool, where they are kept.

@@ -54,20 +54,22 @@ def read_config(run_dir: str) -> Configuration:
     return configuration.from_json(_read(path)).replace(run_dir=run_dir)
 
 
-def check_place(config: Configuration) -> None:
-    """Checks that a run's folder is not in the folder of its images.
+def check_place(flag: str, path: str, dataset: str) -> None:
+    """Checks that a path to be written is not in the folder of the images.
 
     Args:
-        config: The run's configuration.
+        flag: Name of the flag that names the path.
+        path: The path.
+        dataset: Value of `--dataset`.
 
     Raises:
         UserError: If it is: the next start would read its pictures.
     """
-    images = config.dataset.removeprefix(FOLDER_PREFIX)
-    if images != config.dataset and is_within(config.run_dir, images):
+    images = dataset.removeprefix(FOLDER_PREFIX)
+    if images != dataset and is_within(path, images):
         raise UserError(
-            f"--run_dir={config.run_dir} must not be in --dataset="
-            f"{config.dataset}: the next start would find its pictures there."
+            f"--{flag}={path} must not be in --dataset={dataset}: the next "
+            "start would find its pictures there."
         )
 
 
@@ -166,7 +168,7 @@ def claim(config: Configuration) -> None:
     With `--overwrite` what an earlier run wrote, and nothing else, is removed
     first; the configuration is replaced last, so that this can be repeated. If
     flags of sampling have changed, the samples are removed. One stage of a run
-    changes nothing but a higher number of steps.
+    changes nothing but a higher number of steps and where the images are.
 
     Args:
         config: The run's configuration, after `check`.
@@ -181,10 +183,12 @@ def claim(config: Configuration) -> None:
         return
     earlier = configuration.from_json(_read(path))
     if config.stage != "all":
-        longer = [name for name, _, _ in _lengths(config, earlier)]
-        if longer:
-            now = {name: getattr(config, name) for name in longer}
-            atomic.write_text(path, earlier.replace(**now).to_json())
+        names = [name for name, _, _ in _lengths(config, earlier)]
+        if config.data_version:
+            names += ["dataset", "data_version"]
+        now = earlier.replace(**{n: getattr(config, n) for n in names})
+        if now.to_json() != earlier.to_json():
+            atomic.write_text(path, now.to_json())
         return
     names = [
         AUTOENCODER,
@@ -223,11 +227,11 @@ def _differing(config, earlier, role):
     now, before = json.loads(config.to_json()), json.loads(earlier.to_json())
     labels = {name: f"--{name}" for name in _named(config, role)}
     if role == RESULTS and now["data_version"] and before["data_version"]:
-        # Priors alone are trained without a look at the images.
+        # The images count, not the path of their folder.
+        del labels["dataset"]
         labels["data_version"] = "the images of --dataset"
-    sources = before["dataset"], now["dataset"]
-    if all(source.startswith(FOLDER_PREFIX) for source in sources):
-        # A folder may be moved: its images count, not its path.
+    elif config.stage == "prior":
+        # Priors alone are trained without a look at the images.
         labels.pop("dataset", None)
     return [
         f"{label} ({before.get(name)!r} then, {now[name]!r} now)"

@@ -16,12 +16,22 @@ def stop_signals() -> list[signal.Signals]:
     return [signal.SIGTERM, hangup]
 
 
+def ignore_more_hangups(number: int) -> None:
+    """Ignores SIGHUP after the first: a closed terminal sends it twice.
+
+    Args:
+        number: The signal that came.
+    """
+    if number == getattr(signal, "SIGHUP", None):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopRequest:
     """A context manager that catches SIGINT, SIGTERM and SIGHUP.
 
     Inside the block, the first of these signals sets `requested`; the second
-    one acts as usual. Signals reach only a process's main thread; in other
-    threads nothing is caught. See `stop_signals`.
+    one acts as usual, but for a second SIGHUP. Signals reach only a process's
+    main thread; in other threads nothing is caught. See `stop_signals`.
 
     Attributes:
         requested: Whether the run was asked to stop.
@@ -42,9 +52,10 @@ class StopRequest:
     def __exit__(self, *_):
         self._restore()
 
-    def _note(self, *_):
+    def _note(self, number, _):
         self.requested = True
         self._restore()
+        ignore_more_hangups(number)
 
     def _restore(self):
         for number, handler in self._handlers.items():

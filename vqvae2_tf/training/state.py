@@ -155,7 +155,10 @@ def steps_taken(folder: str) -> int | None:
             start, end = header[name]["data_offsets"]
             file.seek(8 + size + start)
             return int.from_bytes(file.read(end - start), "little")
-    except (tf.errors.OpError, ValueError, LookupError, StopIteration):
+    except (
+        *(tf.errors.OpError, ValueError, LookupError, StopIteration),
+        *(TypeError, AttributeError),
+    ):
         return None
 
 
