@@ -15,9 +15,14 @@ def one_line(error: BaseException) -> str:
 
 
 def shorten(names: Sequence[str], count: int = 5) -> str:
-    """The first of many names, for a sentence: "a, b and 7 more"."""
+    """The first of many names, for a sentence: "a, b and 7 more".
+
+    Names with line ends and other control characters are shown escaped.
+    """
     more = len(names) - count
-    shown = ", ".join(names[:count])
+    shown = ", ".join(
+        name if name.isprintable() else ascii(name) for name in names[:count]
+    )
     return f"{shown} and {more} more" if more > 0 else shown
 
 

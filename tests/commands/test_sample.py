@@ -150,7 +150,7 @@ def test_classes_that_are_numbers_count_by_name(
     run_dir = f"--run_dir={small_run.run_dir}"
     output = f"--output={tmp_path / 'more'}"
     message = call(sample, run_dir, output, "--classes=0")
-    assert_one_sentence(message, "--classes: expected of 1, 2, 10. Rec")
+    assert_one_sentence(message, "--classes: expected some of 1, 2, 10. Rec")
 
 
 def test_help_lists_the_sampling_options_of_the_run(small_run, capsys):

@@ -92,7 +92,7 @@ def test_a_folder_without_two_images_is_reported(small_run, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / "images" / name).write_bytes(b"")
     message = small_run.train(tmp_path / "run", *own)
-    assert_one_sentence(message, "found 0 besides 2", "a.png, b.png")
+    assert_one_sentence(message, "found 0 besides 2", "a.png (", "b.png (")
     assert not (tmp_path / "run").exists()
 
 

@@ -59,7 +59,7 @@ def test_other_formats_are_not_opened(file_format, monkeypatch):
     for name, (_, accept) in dict(Image.OPEN).items():
         entry = (lambda *_, name=name: opened.append(name), accept)
         monkeypatch.setitem(Image.OPEN, name, entry)
-    with pytest.raises(UnreadableImageError, match="no image of AVIF, .*WEBP"):
+    with pytest.raises(UnreadableImageError, match="^no known format$"):
         decode_image(encoded(RED.resize((32, 32)), file_format), 3)
     assert not opened
 

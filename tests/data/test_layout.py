@@ -11,7 +11,7 @@ def files(*names):
 
 
 @pytest.mark.parametrize("train", ["train", "Train", "training", "TRAINING"])
-@pytest.mark.parametrize("held_out", ["val", "Val", "valid", "Validation"])
+@pytest.mark.parametrize("held_out", ["val", "Valid", "Validation", "dev"])
 def test_a_training_and_a_validation_folder_are_splits(train, held_out):
     layout = find_layout(files(train, held_out))
     assert layout.splits == {
@@ -64,8 +64,8 @@ def test_a_training_folder_alone_has_the_classes():
 
 
 def test_two_subfolders_are_classes_but_one_is_none():
-    layout = find_layout(files("cats/wild", "train"))
-    assert sorted(layout.classes) == ["cats", "train"]
+    layout = find_layout(files("cats/wild", "birds"))
+    assert sorted(layout.classes) == ["birds", "cats"]
     assert layout.class_of("cats/wild/0.png") == "cats"
     assert not find_layout(files("cats/wild", "cats/tame")).classes
 
@@ -83,7 +83,7 @@ def test_one_image_beside_the_classes_is_told():
 def test_one_image_beside_the_only_split_is_told():
     layout = find_layout([*files("train/cats", "train/dogs"), "x.png"])
     assert not layout.classes
-    assert layout.notes == ["no classes, as x.png lies beside train"]
+    assert layout.notes[0] == "no classes, as x.png lies beside train"
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,20 @@ def test_unclear_splits_are_refused(names, message):
 def test_an_image_beside_the_splits_is_refused():
     with pytest.raises(UserError, match=r"0\.png lies beside them"):
         find_layout([*files("train", "val"), "0.png"])
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["train_set", "test_set"], "test_set, train_set"),
+        (["a/train", "a/test", "b/train"], "test, train"),
+        (["images/train", "labels"], "train"),
+        (["bus", "Train"], "Train"),
+        (["valley", "trainers", "testudo"], None),
+    ],
+)
+def test_folders_that_look_like_splits_are_told(names, alike):
+    layout = find_layout(files(*names))
+    assert not layout.held_out
+    told = [n for n in layout.notes if n.startswith("not taken for splits: ")]
+    assert told == ([f"not taken for splits: {alike}"] if alike else [])

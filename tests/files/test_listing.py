@@ -42,20 +42,32 @@ def test_hidden_files_are_left_out(tmp_path):
     assert paths_of(tmp_path) == ["a.png"]
 
 
-def test_links_are_followed_but_never_in_circles(tmp_path):
-    touch(tmp_path, "p/a/0.png", "elsewhere/1.png")
-    folder = tmp_path / "p"
-    (folder / "a" / "up").symlink_to(folder)
-    (folder / "a" / "self").symlink_to(folder / "a")
+def test_links_are_followed_but_no_folder_is_entered_twice(tmp_path):
+    touch(tmp_path, "above/p/c/0.png", "above/2.png", "elsewhere/1.png")
+    folder = tmp_path / "above" / "p"
+    (folder / "c" / "up").symlink_to(folder)
+    (folder / "c" / "self").symlink_to(folder / "c")
+    (folder / "c" / "above").symlink_to(tmp_path)
+    # Before the folder's own name, which counts all the same.
+    (folder / "a").symlink_to(folder / "c")
     (folder / "b").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "back").symlink_to(folder / "a")
-    (folder / "c.png").symlink_to(tmp_path / "elsewhere" / "1.png")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder / "c")
+    (folder / "d.png").symlink_to(tmp_path / "elsewhere" / "1.png")
     listing = list_files(str(folder), [".png"])
-    assert listing.paths == ["a/0.png", "b/1.png", "b/back/0.png", "c.png"]
+    assert listing.paths == ["b/1.png", "c/0.png", "d.png"]
     (links,) = listing.left_out.values()
-    assert sorted(links) == ["a/self", "a/up", "b/back/self", "b/back/up"]
-    assert "a/self, a/up" in listing.describe_left_out()
-    assert "a link to a folder that it is in" in listing.describe_left_out()
+    assert sorted(links) == ["a", "b/back", "c/above", "c/self", "c/up"]
+    assert "(a link to a folder that is read)" in listing.describe_left_out()
+
+
+def test_folders_that_link_to_each_other_are_read_once(tmp_path):
+    names = [f"{i}" for i in range(12)]
+    for name in names:
+        touch(tmp_path, f"{name}/{name}.png")
+        for other in names:
+            if other != name:
+                (tmp_path / name / other).symlink_to(tmp_path / other)
+    assert len(paths_of(tmp_path)) == 12
 
 
 def test_only_regular_files_are_listed(tmp_path):

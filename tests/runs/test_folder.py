@@ -77,7 +77,7 @@ def test_other_images_are_refused(small_run, own_run):
     # As if an image of the folder had changed.
     change_config(own_run, data_version="folder/images-0123/1.1.0")
     message = small_run.train(own_run)
-    assert_one_sentence(message, "the images of --dataset", "0123")
+    assert_one_sentence(message, "other images", "--dataset=folder:")
     # Priors alone are trained without a look at the images.
     prior = ["--stage=prior", "--level=top"]
     assert small_run.train(own_run, *prior) is None
@@ -100,7 +100,7 @@ def test_images_that_were_moved_or_copied_go_on(
     assert changed == ["config.json"]
     (images / "dark" / "0.png").unlink()
     message = small_run.train(own_run, *own)
-    assert_one_sentence(message, "the images of --dataset")
+    assert_one_sentence(message, "other images", "--dataset=folder:")
 
 
 def test_the_images_of_a_run_that_began_with_a_prior_are_remembered(
@@ -121,7 +121,7 @@ def test_the_images_of_a_run_that_began_with_a_prior_are_remembered(
     assert json.loads(path.read_text())["dataset"] == f"folder:{images}"
     (images / "dark" / "0.png").unlink()
     message = small_run.train(own_run, stage, *own)
-    assert_one_sentence(message, "the images of --dataset")
+    assert_one_sentence(message, "other images", "--dataset=folder:")
 
 
 def test_a_run_in_the_folder_of_its_images_is_refused(small_run, tmp_path):

@@ -108,6 +108,6 @@ def _label(name, class_names):
         raise UserError("--classes: this generator has no classes.")
     numbers = f", or numbers below {len(class_names)}" if by_number else ""
     raise UserError(
-        f"--classes: expected of {shorten(class_names, 20)}{numbers}. "
+        f"--classes: expected some of {shorten(class_names, 20)}{numbers}. "
         f"Received: {name}"
     )

@@ -51,10 +51,12 @@ def main(arguments):
     folder.check(config)
     run = pipeline.Run(config, strategy, source)
     run.check()
-    if source:
-        source.prepare()
     found = source.describe() if source else run.describe_codes()
     print(found, flush=True)
+    if source:
+        source.prepare()
+        if source.describe() != found:
+            print(source.describe(), flush=True)
     print(f"precision: {precision}, {reason}", flush=True)
     folder.claim(config)
     console.keep_log(run.path(folder.LOG_FILE))

@@ -14,6 +14,9 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.files import atomic
 
+# Images that a killed process has to look at again, at most.
+_KEPT_AFTER = 10_000
+
 
 def look(
     folder: str, paths: Sequence[str], index_dir: str
@@ -66,6 +69,7 @@ def look(
 
     remaining = [path for path in stamps if path not in found]
     if remaining:
+        atomic.check_writable("data_dir", index_dir)
         # No more, as an image may take gigabytes.
         pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
         try:
@@ -76,11 +80,12 @@ def look(
             for path, entry in zip(remaining, entries, strict=True):
                 if entry:
                     found[path] = entry
+                if len(found) % _KEPT_AFTER == 0:
+                    _write_index(index, folder, found)
         finally:
             pool.shutdown(cancel_futures=True)
             # Whatever ended the look, its next start goes on from here.
-            values = {"folder": folder, "decoder": PIL.__version__}
-            atomic.write_json(index, {**values, "files": found})
+            _write_index(index, folder, found)
     if unreadable:
         path, reason = min(unreadable.items())
         more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
@@ -104,6 +109,11 @@ def _index_path(folder, index_dir):
     return os.path.join(index_dir, f"{name}.json")
 
 
+def _write_index(path, folder, found):
+    values = {"folder": folder, "decoder": PIL.__version__, "files": found}
+    atomic.write_json(path, values)
+
+
 def _read_index(path):
     """`{"<path>": [stamp, hash or None, reason or None]}`, known earlier."""
     if not tf.io.gfile.exists(path):
@@ -117,5 +127,8 @@ def _read_index(path):
             # Another decoder may be able to read what this one could not.
             if digest or same_decoder
         }
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (
+        *(tf.errors.OpError, ValueError, LookupError),
+        *(TypeError, AttributeError),
+    ):
         return {}  # Damaged: look again.

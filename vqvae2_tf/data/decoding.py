@@ -96,8 +96,7 @@ def decode_image(data: bytes, channels: int) -> Image.Image:
     except MemoryError:
         raise
     except UnidentifiedImageError as error:
-        formats = ", ".join(_FORMATS)
-        raise UnreadableImageError(f"no image of {formats}") from error
+        raise UnreadableImageError("no known format") from error
     except Exception as error:  # Decoders raise exceptions of any type.
         reason = one_line(error) or type(error).__name__
         raise UnreadableImageError(reason) from error

@@ -87,7 +87,9 @@ class FolderConfig(tfds.core.BuilderConfig):
             if layout.held_out:
                 reason = f"none of the images for {empty[0]} can be decoded"
             raise UserError(f"{flag}: {reason}.")
-        self.classes = sorted(set(layout.classes.values()))
+        # Of images that can be decoded.
+        found = set(map(layout.class_of, hashes)) - {None}
+        self.classes = sorted(found) if len(found) > 1 else []
         self.held_out = layout.held_out
         self.notes = layout.notes
         if self.broken:
@@ -100,7 +102,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         # In an order that paths determine only among copies of an image.
         self.examples = {
             split: sorted(
-                (hashes[path], layout.class_of(path) or "", path)
+                (hashes[path], self._class_of(layout, path), path)
                 for path in paths
             )
             for split, paths in self.splits.items()
@@ -110,6 +112,10 @@ class FolderConfig(tfds.core.BuilderConfig):
             identity.append((split, [example[:2] for example in examples]))
         digest = hashlib.sha256(repr(identity).encode()).hexdigest()
         super().__init__(name=digest[:16])
+
+    def _class_of(self, layout, path):
+        """Name of an image's class; "" if it has none."""
+        return (self.classes and layout.class_of(path)) or ""
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
@@ -170,6 +176,5 @@ def _split(ranks, validation_share):
 
 
 def _describe(broken):
-    """Names of files that cannot be decoded, with the reason of the first."""
-    names = shorten(list(broken))
-    return f"{names} ({next(iter(broken.values()))})" if broken else "none"
+    """Names of files that cannot be decoded, each with its reason."""
+    return shorten([f"{path} ({why})" for path, why in broken.items()])

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from vqvae2_tf.errors import UserError
@@ -10,9 +11,13 @@ from vqvae2_tf.errors import shorten
 # Usual names of the splits, in lower case.
 _ROLES = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    "eval": "validation",
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_LOOKS_LIKE_A_SPLIT = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?)(set|data|[^a-z].*)?"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +91,16 @@ def find_layout(paths: Sequence[str]) -> Layout:
         notes.append(f"no classes, as {beside} lies beside their folders")
     if len(names) < 2 or "" in groups:
         names = []
+    alike = sorted(
+        {
+            folder
+            for path in paths
+            for folder in path.split("/")[is_split:-1]
+            if _LOOKS_LIKE_A_SPLIT.fullmatch(folder.lower())
+        }
+    )
+    if alike:
+        notes.append(f"not taken for splits: {shorten(alike)}")
     if len(roles) < 2:
         classes = {f"{base}{name}": name for name in names}
         return Layout({"train": list(paths)}, "", classes, notes)

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import io
 import os
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -64,13 +65,15 @@ class ImageSource:
         elif self.builder.info.splits:
             sizes = [self.num_examples(s) for s in ("train", "validation")]
         else:
-            return f"images: {self.builder.name} is not prepared yet"
+            return f"images: {self.builder.name} is yet to be prepared"
         classes = f"{len(names)} classes ({errors.shorten(names, 10)})"
+        if not names and not any(n.startswith("no classes") for n in notes):
+            notes = ["no classes", *notes]
         return "; ".join(
             [
                 f"images: {sizes[0]:,} to train on",
                 f"{sizes[1]:,} held out" + (held_out and f" ({held_out})"),
-                classes if names else "no classes",
+                *([classes] if names else []),
                 *notes,
             ]
         )
@@ -91,7 +94,7 @@ class ImageSource:
                 if not self.builder.is_prepared():
                     self._prepare()
             # It may be another process that has prepared it.
-            self.builder.info.read_from_directory(folder)
+            self._read_metadata(folder)
         splits = self.builder.info.splits
         needed = 1 if self._own_validation else 2
         if "train" not in splits or splits["train"].num_examples < needed:
@@ -117,9 +120,17 @@ class ImageSource:
             if not is_short and not isinstance(error, tf.errors.DataLossError):
                 raise
             raise UserError(
-                f"the prepared data set in {self.builder.data_dir} is damaged "
-                f"({errors.one_line(error.message)[:80]}); remove that folder, "
-                "so that it is prepared again."
+                f"the prepared data set in {self.builder.data_dir} is "
+                "damaged; remove that folder, so that it is prepared again."
+            ) from error
+
+    def _read_metadata(self, folder):
+        try:
+            self.builder.info.read_from_directory(folder)
+        except Exception as error:  # Damage raises any of many types.
+            raise UserError(
+                f"the prepared data set in {folder} is damaged; remove that "
+                "folder, so that it is prepared again."
             ) from error
 
     def _prepare(self):
@@ -260,12 +271,15 @@ def _tfds_builder(dataset, data_dir):
     try:
         builder = tfds.builder(dataset, data_dir=data_dir)
     except Exception as error:  # TFDS raises exceptions of any type.
+        is_unknown = isinstance(error, tfds.core.DatasetNotFoundError)
+        if not re.fullmatch(r"\w+(/[\w.=,-]+)*(:[\w.*]+)?", dataset):
+            is_unknown = True
         close = []
         if tf.io.gfile.isdir(os.path.expanduser(dataset)):
             close = [f"--dataset={FOLDER_PREFIX}{dataset}"]
-        elif isinstance(error, tfds.core.DatasetNotFoundError):
+        elif is_unknown:
             close = difflib.get_close_matches(dataset, tfds.list_builders(), 3)
-        if close or isinstance(error, tfds.core.DatasetNotFoundError):
+        if close or is_unknown:
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
             raise UserError(
                 f"--dataset={dataset} is neither a TFDS data set nor "

@@ -67,7 +67,11 @@ def read_bytes(path: str) -> bytes:
 
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a file whole or not at all."""
-    with replacing(path) as new, tf.io.gfile.GFile(new, "wb") as file:
+    with (
+        replacing(path) as new,
+        as_user_error(path),
+        tf.io.gfile.GFile(new, "wb") as file,
+    ):
         file.write(data)
 
 

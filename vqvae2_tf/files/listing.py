@@ -53,7 +53,8 @@ class Listing:
 def list_files(folder: str, endings: Collection[str]) -> Listing:
     """Lists a folder's files, but none that are hidden or a system's.
 
-    Links are followed, but no folder is entered within itself.
+    Links are followed, but no folder is entered twice, however many lead to it,
+    and none that the folder itself lies in.
 
     Args:
         folder: Local path, or any that `tf.io.gfile` reads.
@@ -63,10 +64,13 @@ def list_files(folder: str, endings: Collection[str]) -> Listing:
         UserError: If a folder cannot be read, or a name is not UTF-8.
     """
     listing = Listing()
-    # Folders to enter, each with those that it is in.
-    pending = [("", frozenset({os.path.realpath(folder)}))]
-    while pending:
-        parent, above = pending.pop()
+    # Links after all else, so that a folder is read under its own name.
+    pending, links, entered = [""], [], {os.path.realpath(folder)}
+    while pending or links:
+        parent = pending.pop() if pending else links.pop(0)
+        if parent and _is_entered(folder, parent, entered):
+            listing.left_out["a link to a folder that is read"].append(parent)
+            continue
         for name, kind in _entries(os.path.join(folder, parent)):
             path = f"{parent}/{name}" if parent else name
             if name.startswith(".") or (
@@ -74,20 +78,26 @@ def list_files(folder: str, endings: Collection[str]) -> Listing:
             ):
                 listing.left_out["hidden or of the system"].append(path)
             elif kind == "folder":
-                real = os.path.realpath(os.path.join(folder, path))
-                if real in above:
-                    reason = "a link to a folder that it is in"
-                    listing.left_out[reason].append(path)
-                else:
-                    pending.append((path, above | {real}))
+                is_link = os.path.islink(os.path.join(folder, path))
+                (links if is_link else pending).append(path)
             elif kind != "file":
                 listing.left_out[kind].append(path)
             elif name.lower().endswith(tuple(endings)):
                 listing.paths.append(path)
             else:
                 listing.left_out[_OTHER_ENDINGS].append(path)
+        links.sort()
     listing.paths.sort()
     return listing
+
+
+def _is_entered(folder, path, entered):
+    """Whether a folder was entered already, or holds `folder`; notes it."""
+    real = os.path.realpath(os.path.join(folder, path))
+    if real in entered or is_within(folder, real):
+        return True
+    entered.add(real)
+    return False
 
 
 def is_within(path: str, folder: str) -> bool:

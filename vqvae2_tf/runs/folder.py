@@ -98,6 +98,13 @@ def check(config: Configuration) -> None:
     if tf.io.gfile.exists(path):
         earlier = configuration.from_json(_read(path))
         differing = _differing(config, earlier, RESULTS)
+        if _has_other_images(config, earlier) and not config.overwrite:
+            raise UserError(
+                f"--run_dir={folder} was made with other images than --dataset="
+                f"{config.dataset} has now: some were added, removed, changed, "
+                "or moved to another class or split. Restore them, or give "
+                "another --run_dir, or --overwrite to start again."
+            )
         if differing and not config.overwrite:
             raise UserError(
                 f"--run_dir={folder} was made with other flags: "
@@ -226,18 +233,27 @@ def _differing(config, earlier, role):
     """The flags of a role that are not as they were."""
     now, before = json.loads(config.to_json()), json.loads(earlier.to_json())
     labels = {name: f"--{name}" for name in _named(config, role)}
-    if role == RESULTS and now["data_version"] and before["data_version"]:
-        # The images count, not the path of their folder.
-        del labels["dataset"]
-        labels["data_version"] = "the images of --dataset"
-    elif config.stage == "prior":
-        # Priors alone are trained without a look at the images.
+    if config.stage == "prior" or _has_same_images(config, earlier):
+        # Priors alone are trained without a look at the images. Otherwise the
+        # images count, not the path of their folder.
         labels.pop("dataset", None)
     return [
         f"{label} ({before.get(name)!r} then, {now[name]!r} now)"
         for name, label in sorted(labels.items())
         if before.get(name) != now[name]
     ]
+
+
+def _has_same_images(config, earlier):
+    return config.data_version and config.data_version == earlier.data_version
+
+
+def _has_other_images(config, earlier):
+    """Whether a data set, or a folder, holds other images than before."""
+    both = [config.dataset, earlier.dataset]
+    is_folder = all(name.startswith(FOLDER_PREFIX) for name in both)
+    versions = {config.data_version, earlier.data_version} - {None}
+    return len(versions) == 2 and (is_folder or both[0] == both[1])
 
 
 def _named(config, role):

@@ -1,6 +1,5 @@
 """What a run shows at its end: metrics, reconstructions, samples."""
 
-import json
 import os
 
 import keras
@@ -23,7 +22,7 @@ _SAMPLE_ROWS = 16
 
 
 def write_metrics(config: Configuration, path: str) -> None:
-    """Gathers the networks' results into one file, and prints them.
+    """Gathers the networks' results, which were printed, into one file.
 
     A prior's metrics have the level before their names. `bits_per_image` is
     the sum over the levels, where all priors have it.
@@ -36,8 +35,8 @@ def write_metrics(config: Configuration, path: str) -> None:
         bits.append(result.get("bits_per_image"))
     if None not in bits:
         metrics["bits_per_image"] = sum(bits)
+        print(f"bits_per_image {sum(bits):.5g}", flush=True)
     atomic.write_json(path, metrics)
-    print(json.dumps(metrics, indent=2), flush=True)
 
 
 def _result(config, name):
