@@ -155,6 +155,32 @@ class TestComposition:
             2,
         ]
 
+    def test_each_level_is_told_all_coarser_ones(
+        self, three_levels, monkeypatch
+    ):
+        images, seen = random_images(), []
+        top, middle, bottom = three_levels.quantizers
+        coded = [top(normal(2, 2, 3, 3)), middle(normal(2, 4, 6, 3))]
+
+        def read(z, training):
+            seen.append(array(z))
+            return bottom_call(z, training)
+
+        bottom_call = bottom.call
+        monkeypatch.setattr(bottom, "call", read)
+        monkeypatch.setattr(middle, "call", lambda z, training: coded[1])
+        for change in (0.0, 1.0):
+            # Of the second image.
+            added = np.float32([0.0, change])[:, None, None, None]
+            changed = coded[0]["embeddings"] + added
+            output = {**coded[0], "embeddings": changed}
+            monkeypatch.setattr(
+                top, "call", lambda z, training, output=output: output
+            )
+            three_levels(images)
+        np.testing.assert_array_equal(seen[0][0], seen[1][0])
+        assert np.abs(seen[0][1] - seen[1][1]).max() > 1e-3
+
     @pytest.mark.parametrize("name", ["two_levels", "three_levels"])
     def test_decoded_codes_are_the_reconstruction(self, name, request):
         model = request.getfixturevalue(name)
@@ -439,8 +465,9 @@ class TestSize:
             total += self.downsample(count, inputs, hidden) + stack
             total += self.conv(1, hidden + (not is_top) * width, width)
             if i:
-                # This level's decoder, and its way to the bottom.
-                total += self.conv(3, width, hidden) + stack
+                # The decoder of this and all coarser levels, and its way down.
+                coded = (len(strides) - i) * width
+                total += self.conv(3, coded, hidden) + stack
                 total += self.upsample(count, hidden, hidden, width)
                 total += self.upsample(
                     sum(halvings[1 : i + 1]), width, hidden, width

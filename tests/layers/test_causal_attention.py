@@ -17,6 +17,7 @@ from tests.helpers import run
 from tests.helpers import softmax
 from tests.helpers import weight_gradients
 from vqvae2_tf.layers import CausalAttention
+from vqvae2_tf.layers.dropout import dropout
 
 pytestmark = pytest.mark.any_backend
 
@@ -141,9 +142,8 @@ def autodiff_attention(layer, queries, memory):
         for start in range(0, 15, layer.query_block):
             stop = min(start + layer.query_block, 15)
             ones = ops.ones((2, layer.heads, stop - start, stop))
-            dropped = keras.random.dropout(
-                ones, layer.dropout.rate, seed=layer.dropout.seed_generator
-            )
+            generator = layer.dropout.seed_generator
+            dropped = dropout(ones, layer.dropout.rate, generator)
             kept.append(
                 ops.pad(dropped, [[0, 0], [0, 0], [0, 0], [0, 15 - stop]])
             )

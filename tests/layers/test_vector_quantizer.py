@@ -95,6 +95,40 @@ def nearest_vector(codebook, z):
     return distances.argmin(axis=1), distances.min(axis=1)
 
 
+def rounded_products(monkeypatch):
+    """Products of float32 as TPUs compute them: of numbers in bfloat16."""
+
+    def rounded(a, b):
+        a, b = (ops.cast(ops.cast(x, "bfloat16"), "float32") for x in (a, b))
+        return matmul(a, b)
+
+    matmul = ops.matmul
+    monkeypatch.setattr(ops, "matmul", rounded)
+
+
+def test_rounded_products_change_few_codes(monkeypatch):
+    # As at a top whose projections have hardly moved from a common vector.
+    z = 3.0 + 0.1 * normal(8, 16, 16, 32)
+    codebook = 3.0 + 0.1 * normal(256, 32, seed=1)
+    quantizer = warm(256, 32, codebook)
+    # Averages of vectors, not only of the codewords.
+    quantizer.ema_sums.assign(codebook + 0.01 * normal(256, 32, seed=2))
+    exact = array(quantizer(z)["codes"])
+    distances = np.linalg.norm(
+        z.reshape(-1, 1, 32)[:64] - array(quantizer.codebook), axis=-1
+    )
+    np.testing.assert_array_equal(exact.ravel()[:64], distances.argmin(axis=1))
+    rounded_products(monkeypatch)
+    changed = np.mean(array(quantizer(z)["codes"]) != exact)
+    assert 0 < changed < 0.02
+    scores = ops.sum(quantizer.codebook**2, axis=1) - 2.0 * ops.matmul(
+        z.reshape(-1, 32), ops.transpose(quantizer.codebook)
+    )
+    # What the rounding does to vectors that are not centred.
+    plain = array(ops.argmin(scores, axis=1))
+    assert np.mean(plain != exact.ravel()) > 0.5
+
+
 class TestAgainstNumPy:
     @pytest.mark.parametrize("decay", [0.99, 0.5])
     def test_several_steps(self, decay):
@@ -221,6 +255,24 @@ class TestColdStart:
         assert min(drawn) < 10
         assert max(drawn) >= 90
         assert len(drawn) > 40
+
+    def test_every_position_can_be_drawn(self):
+        # 30 vectors in sections of 8, 8, 7 and 7.
+        z = np.arange(30, dtype="float32").reshape(1, 5, 6, 1)
+        quantizer = VectorQuantizer(4, 1, seed=1)
+        quantizer.build(z.shape)
+        draw = compiled(
+            lambda z: quantizer._draw_from_batch(ops.reshape(z, (-1, 1))),
+            quantizer,
+        )
+        draws = np.concatenate([array(draw(z)) for _ in range(400)], axis=1)
+        counts = [np.unique(row, return_counts=True) for row in draws]
+        sections = [0, 8, 16, 23, 30]
+        for i, (values, times) in enumerate(counts):
+            expected = np.arange(sections[i], sections[i + 1])
+            np.testing.assert_array_equal(values, expected)
+            # 50 on average, 7 to either side.
+            assert times.min() > 20
 
     def test_fewer_vectors_than_codes(self):
         quantizer = VectorQuantizer(16, 3, seed=1)

@@ -35,10 +35,10 @@ class VQVAE2(Autoencoder):
     """N-level hierarchical VQ-VAE (VQ-VAE-2, section 3.1, algorithm 1).
 
     Encoders are chained from fine to coarse. From coarse to fine, each level
-    quantizes a 1x1 projection of its encoder's features and the decoded codes
-    of the next coarser level. The image decoder reads every level's quantized
-    map, upsampled to the bottom's resolution. One level is the plain VQ-VAE.
-    Levels are listed coarsest first.
+    quantizes a 1x1 projection of its encoder's features and of the decoded
+    codes of all coarser levels (the paper describes two levels). The image
+    decoder reads every level's quantized map, upsampled to the bottom's
+    resolution. One level is the plain VQ-VAE. Levels are listed coarsest first.
 
     Example:
         model = VQVAE2(strides=(4, 2), num_codes=256)
@@ -170,13 +170,19 @@ class VQVAE2(Autoencoder):
         features = [images]
         for encoder in self.encoders[::-1]:
             features.insert(0, encoder(features[0]))
-        outputs = []
+        outputs, coded = [], []
         for i, quantizer in enumerate(self.quantizers):
             z = features[i]
             if i:
-                decoded = self.level_decoders[i - 1](outputs[-1]["embeddings"])
+                decoded = self.level_decoders[i - 1](
+                    ops.concatenate(coded, axis=-1)
+                )
                 z = ops.concatenate([z, decoded], axis=-1)
+                # To this level's resolution.
+                stride = self.strides[-i]
+                coded = [_repeat(maps, stride) for maps in coded]
             outputs.append(quantizer(self.projections[i](z), training=training))
+            coded.append(outputs[-1]["embeddings"])
         return outputs
 
     def _decode(self, embeddings):
@@ -239,6 +245,11 @@ class VQVAE2(Autoencoder):
         # The names depend on the number of levels alone.
         pairs = zip(self.levels((0, 0)), self.quantizers, strict=True)
         return {level.name: quantizer.codebook for level, quantizer in pairs}
+
+
+def _repeat(maps, factor):
+    """`[B, h, w, C]` with each position `factor` times along both axes."""
+    return ops.repeat(ops.repeat(maps, factor, axis=1), factor, axis=2)
 
 
 Model = VQVAE2

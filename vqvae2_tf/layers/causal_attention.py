@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.dropout import dropout
 from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.recomputation import zero_after
 
@@ -108,7 +109,7 @@ class CausalAttention(keras.layers.Layer):
         def drop(logits, seed, before):
             if not rate:
                 return logits
-            return keras.random.dropout(logits, rate, seed=seed.after(before))
+            return dropout(logits, rate, seed.after(before))
 
         def inputs_and_weights(q, k, v, start, stop, seed, before):
             """A block's, the weights `[B, heads, stop - start, stop]` float32.

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from vqvae2_tf.layers.causal_conv import CausalConv2D
+from vqvae2_tf.layers.dropout import dropout
 from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.row_buffer import read_columns
 
@@ -120,7 +121,7 @@ class GatedResidual(keras.layers.Layer):
             # Otherwise TensorFlow draws all layers' random numbers at once
             # and stores them.
             seed = seed.after(x)
-            h = keras.random.dropout(h, self.dropout.rate, seed=seed)
+            h = dropout(h, self.dropout.rate, seed)
         h = self.second_conv(h)
         if class_embedding is not None:
             h = h + self.class_projection(class_embedding)[:, None, None, :]

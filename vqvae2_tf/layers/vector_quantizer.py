@@ -149,11 +149,7 @@ class VectorQuantizer(keras.layers.Layer):
             self.ema_sums.assign(ops.where(is_warm, sums, candidates))
             self.initialized.assign(True)
         codebook = self.codebook
-        # |z - e|^2 without |z|^2, which is equal for all codes.
-        scores = ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(
-            vectors, ops.transpose(codebook)
-        )
-        nearest = ops.cast(ops.argmin(scores, axis=1), "int32")
+        nearest = self._nearest(vectors, codebook)
         if training:
             self._update(ops.stop_gradient(vectors), nearest, candidates)
 
@@ -168,27 +164,47 @@ class VectorQuantizer(keras.layers.Layer):
             "commitment_loss": commitment_loss,
         }
 
+    def _nearest(self, vectors, codebook):
+        """Index of the codeword nearest to each vector, `[N]` int32."""
+        # Products of float32 are rounded on TPUs (bfloat16) and GPUs (TF32).
+        # The distances are those of vectors less any constant, and around
+        # their mean the products are small.
+        mean = ops.stop_gradient(self.mean_vector)
+        vectors, codebook = vectors - mean, codebook - mean
+        # |z - e|^2 without |z|^2, which is equal for all codes.
+        scores = ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(
+            vectors, ops.transpose(codebook)
+        )
+        return ops.cast(ops.argmin(scores, axis=1), "int32")
+
     def _draw_from_batch(self, vectors):
         """K vectors of the global batch, equal on every replica.
 
-        Vector i is drawn from the i-th of K equal sections of the batch, so
-        that no vector is drawn twice unless there are fewer than K.
+        Vector i is drawn from the i-th of K sections of the batch, which have
+        the same length or differ by 1, so that no vector is drawn twice unless
+        there are fewer than K.
         """
         replica, num_replicas = replicas.replica_id_and_count()
         local_size = ops.shape(vectors)[0]
-        batch_size = ops.cast(local_size * num_replicas, "float32")
-        section = batch_size / float(self.num_codes)
+        batch_size = local_size * num_replicas
+        codes = ops.arange(self.num_codes, dtype="int32")
+        shortest = batch_size // self.num_codes
+        longer = batch_size - shortest * self.num_codes
+        start = codes * shortest + ops.minimum(codes, longer)
+        length = shortest + ops.cast(codes < longer, "int32")
         uniform = keras.random.uniform((self.num_codes,), seed=self._draws)
-        # The last vector of a section is excluded, so that neighbours differ.
-        position = ops.arange(self.num_codes, dtype="float32") * section
-        position = position + uniform * ops.maximum(section - 1.0, 0.0)
-        index = ops.cast(position, "int32") - replica * local_size
+        # In float32 a number below 1 may round the product up to the length.
+        offset = ops.cast(uniform * ops.cast(length, "float32"), "int32")
+        index = start + ops.minimum(offset, length - 1)
+        is_scarce = batch_size < self.num_codes
+        index = ops.where(is_scarce, codes % batch_size, index)
+        index = index - replica * local_size
         is_here = ops.logical_and(index >= 0, index < local_size)
         drawn = ops.take(vectors, ops.clip(index, 0, local_size - 1), axis=0)
         drawn = ops.where(is_here[:, None], drawn, 0.0)
         (drawn,) = replicas.sum_over_replicas([drawn])
         noise = keras.random.normal(self.ema_sums.shape, seed=self._draws)
-        scale = ops.where(section < 1.0, 0.01 * ops.std(drawn), 0.0)
+        scale = ops.where(is_scarce, 0.01 * ops.std(drawn), 0.0)
         return drawn + scale * noise
 
     def _update(self, vectors, nearest, candidates):
