@@ -385,7 +385,7 @@ class TestMetrics:
             lambda x: two_levels.loss_and_statistics({"image": x}), two_levels
         )
         sums = None
-        errors = []
+        errors, unclipped = [], []
         codes = [[], []]
         for images in passes:
             _, statistics = call(images)
@@ -394,14 +394,19 @@ class TestMetrics:
             sums = {k: sums[k] + statistics[k] for k in sums}
             outputs = run(two_levels, images)
             # On the [0, 1] scale.
-            errors.append((array(outputs["reconstruction"]) + 1) / 2)
-            errors[-1] = np.mean(
-                (errors[-1] - (images + 1) / 2) ** 2, axis=(1, 2, 3)
-            )
+            restored = (array(outputs["reconstruction"]) + 1) / 2
+            assert restored.max() > 1
+            for values, kept in (
+                (np.clip(restored, 0, 1), errors),
+                (restored, unclipped),
+            ):
+                difference = values - (images + 1) / 2
+                kept.append(np.mean(difference**2, axis=(1, 2, 3)))
             for level in range(2):
                 codes[level].append(np.ravel(outputs["codes"][level]))
         mse = np.mean(np.concatenate(errors))
         expected = {"mse": mse, "psnr": -10 * math.log10(mse)}
+        expected["unclipped_mse"] = np.mean(np.concatenate(unclipped))
         for name, parts in zip(["top", "bottom"], codes, strict=True):
             _, counts = np.unique(np.concatenate(parts), return_counts=True)
             shares = counts / counts.sum()

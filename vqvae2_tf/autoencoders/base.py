@@ -109,14 +109,20 @@ class Autoencoder(Trainable):
         """
         images = batch["image"]
         outputs = self(images, training=training)
-        errors = (outputs["reconstruction"] - images) ** 2
-        errors = ops.mean(errors, axis=(1, 2, 3))
+        restored = outputs["reconstruction"]
+        # What a user gets, who sees no pixel outside the range.
+        clipped = ops.clip(restored, -1.0, 1.0)
+        errors, clipped_errors = (
+            ops.mean((x - images) ** 2, axis=(1, 2, 3))
+            for x in (restored, clipped)
+        )
         loss = ops.mean(errors) + outputs["commitment_loss"]
         weights = batch.get("weight", ops.ones_like(errors))
         statistics = {
             "images": ops.sum(weights),
             # A difference of 2 on the [-1, 1] scale is 1 on the [0, 1] scale.
-            "squared_error": ops.sum(weights * errors) / 4.0,
+            "squared_error": ops.sum(weights * clipped_errors) / 4.0,
+            "unclipped_squared_error": ops.sum(weights * errors) / 4.0,
         }
         levels = self.levels(images.shape[1:3])
         for level, codes in zip(levels, outputs["codes"], strict=True):
@@ -131,12 +137,20 @@ class Autoencoder(Trainable):
         """See `Trainable`.
 
         Returns:
-            dict of floats: `mse` and `psnr` (dB) on the [0, 1] pixel scale,
-            and for each level of codes `<level>_usage` in [0, 1] and
+            dict of floats: `mse` and `psnr` (dB) of reconstructions clipped to
+            the pixels' range, on the [0, 1] scale; `unclipped_mse`; and for
+            each level of codes `<level>_usage` in [0, 1] and
             `<level>_perplexity` in [1, K].
         """
-        mse = float(statistics["squared_error"] / statistics["images"])
-        metrics = {"mse": mse, "psnr": measures.psnr(mse)}
+        count = statistics["images"]
+        mse = float(statistics["squared_error"] / count)
+        metrics = {
+            "mse": mse,
+            "psnr": measures.psnr(mse),
+            "unclipped_mse": float(
+                statistics["unclipped_squared_error"] / count
+            ),
+        }
         for key, counts in statistics.items():
             if key.endswith("_code_counts"):
                 name = key.removesuffix("code_counts")
