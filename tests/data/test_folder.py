@@ -134,7 +134,7 @@ def test_what_was_found_is_described(tmp_path):
     for name, count in (
         ("train/b", 3),
         ("train/a", 2),
-        ("Val/a", 2),
+        ("Val/a", 4),
         ("test", 1),
     ):
         save_images(tmp_path / "p" / name, count, seed=count)
@@ -142,7 +142,7 @@ def test_what_was_found_is_described(tmp_path):
     (tmp_path / "p" / "__MACOSX").mkdir()
     source = open_folder(tmp_path / "p", tmp_path)
     assert source.describe() == (
-        "images: 5 to train on; 2 held out (Val); 2 classes (a, b); 1 left "
+        "images: 5 to train on; 4 held out (Val); 2 classes (a, b); 1 left "
         "alone (test); not read: 1 .txt, __MACOSX (hidden or of the system)"
     )
 
@@ -196,6 +196,27 @@ def test_folders_of_one_relative_path_are_told_apart(tmp_path, monkeypatch):
         source = open_source("folder:p", str(tmp_path), (8, 8))
         versions.append(source.builder.info.full_name)
     assert versions[0] != versions[1]
+
+
+def test_copies_of_training_images_are_not_held_out(tmp_path):
+    save_images(tmp_path / "p" / "train", 4)
+    save_images(tmp_path / "p" / "val", 3, seed=1)
+    for number in (1, 2):
+        shutil.copy(
+            tmp_path / "p" / "train" / f"00{number}.png",
+            tmp_path / "p" / "val" / f"copy {number}.png",
+        )
+    source = open_folder(tmp_path / "p", tmp_path)
+    assert "3 held out (val)" in source.describe()
+    assert (
+        "2 of val left out as copies of images to train on: val/copy 1.png, "
+        "val/copy 2.png"
+    ) in source.describe()
+    assert source.num_examples("validation") == 3
+    for path in (tmp_path / "p" / "val").glob("0*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match="no copy of one to train on"):
+        open_folder(tmp_path / "p", tmp_path)
 
 
 def test_held_out_images_may_have_no_class(tmp_path):
@@ -308,7 +329,8 @@ def test_folders_named_as_splits_are_the_splits(tmp_path, name):
 def test_splits_have_classes_of_their_own_subfolders(tmp_path):
     for split, count in (("train", 4), ("valid", 2)):
         for i, name in enumerate(("cats", "dogs")):
-            save_images(tmp_path / "p" / split / name, count + i, seed=i)
+            folder = tmp_path / "p" / split / name
+            save_images(folder, count + i, seed=2 * count + i)
     source = open_folder(tmp_path / "p", tmp_path)
     assert source.class_names == ["cats", "dogs"]
     for split, counts in (("train", [4, 5]), ("validation", [2, 3])):

@@ -119,8 +119,8 @@ def test_the_packages_own_data_set_needs_no_download(tmp_path):
     assert not source.builder.is_prepared()
     source.prepare()
     assert source.builder.is_prepared()
-    assert source.num_examples("train") == 1677
-    assert source.num_examples("validation") == 193
+    assert source.num_examples("train") == 1678
+    assert source.num_examples("validation") == 192
     assert len(source.class_names) == 9
     labels = [example["label"] for example in source.examples("train")]
     assert (np.bincount(labels, minlength=9) > 0).all()
@@ -227,7 +227,7 @@ def test_two_processes_prepare_one_data_set_once(tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
     printed = [process.communicate()[0].split()[-1] for process in both]
-    assert printed == ["1677", "1677"]
+    assert printed == ["1678", "1678"]
 
 
 @pytest.mark.parametrize("dataset", ["emoji64", "mnist", "folder"])

@@ -207,6 +207,17 @@ def test_one_value_is_that_of_all_levels():
     assert config.top_k == [0, 2]
 
 
+def test_codes_are_augmented_as_images_by_default():
+    def augment(*flags):
+        arguments = ["--dataset=emoji64", "--run_dir=x", *flags]
+        return configuration.parse(arguments).code_augment
+
+    assert augment("--augment=flip,crop") == ["flip", "crop"]
+    assert augment("--augment=flip", "--code_augment=") == []
+    assert augment("--code_augment=shift") == ["shift"]
+    assert augment() == []
+
+
 def test_a_configuration_is_frozen():
     config = parse()
     with pytest.raises(AttributeError, match="frozen"):

@@ -18,10 +18,13 @@ from tests.small_run import assert_one_sentence
 from tests.small_run import call
 from tests.small_run import contents
 from tests.small_run import full_disk
+from tests.small_run import parse
 from vqvae2_tf.commands import evaluate
 from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.files.atomic import write_json
 from vqvae2_tf.files.lock import lock
+from vqvae2_tf.runs.pipeline import Run
 from vqvae2_tf.training.state import STATE_FILE
 from vqvae2_tf.training.state import write_arrays
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
@@ -169,6 +172,39 @@ def test_priors_go_on_to_more_steps(small_run, own_run, tmp_path, monkeypatch):
     for name in ("prior_top/model.keras", "codes/codes.json"):
         assert after[name] == before[name]
     assert after["metrics.json"] != before["metrics.json"]
+
+
+class Source:
+    """Stands for ten images to train on."""
+
+    def num_examples(self, split):
+        assert split == "train"
+        return 10
+
+
+@pytest.mark.parametrize(
+    ("flags", "passes"),
+    [
+        # 4 * 4 images.
+        ((), 2),
+        (("--prior_steps=4,6",), 3),
+        (("--prior_steps=1",), 1),
+        (("--prior_steps=1000",), 10),
+        (("--prior_steps=1000", "--code_augment="), 1),
+    ],
+)
+def test_codes_are_drawn_as_often_as_the_priors_see_them(
+    tmp_path, flags, passes
+):
+    config = parse(*flags, "--code_passes=0", f"--run_dir={tmp_path}")
+    run = Run(config, None, Source())
+    assert run._code_passes(str(tmp_path / "codes")) == passes
+    # More steps of a prior need no more codes than there are.
+    card = {"splits": {"train": 40, "validation": 1}, "class_names": []}
+    card |= {"levels": [x.to_json() for x in config.levels]}
+    card |= {"fingerprint": "", "examples_per_shard": 1}
+    write_json(str(tmp_path / "codes" / "codes.json"), card)
+    assert run._code_passes(str(tmp_path / "codes")) == 4
 
 
 def test_a_network_without_its_state_cannot_go_on(small_run, own_run):

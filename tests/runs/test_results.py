@@ -15,10 +15,11 @@ def test_metrics_are_those_of_all_networks(small_run):
     path = small_run.run_dir / "metrics.json"
     metrics = json.loads(path.read_text())
     positions = {"top": 2 * 3, "bottom": 4 * 6}
-    names = {"mse", "raw_mse", "train_mse", "psnr", "bits_per_image"}
+    names = {"mse", "raw_mse", "last_mse", "train_mse", "unclipped_mse"}
+    names |= {"psnr", "bits_per_image", "weights"}
     for level in positions:
         names |= {f"{level}_usage", f"{level}_perplexity"}
-        names |= {f"{level}_{n}" for n in ("nll", "raw_nll", "train_nll")}
+        names |= {f"{level}_{n}nll" for n in ("", "raw_", "last_", "train_")}
         names.add(f"{level}_bits_per_image")
     assert metrics.keys() == names
     expected = sum(

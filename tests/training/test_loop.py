@@ -76,6 +76,9 @@ class FakeTrainer:
     def assign_averages(self):
         self.model.weight = self.step / 2
 
+    def load_weights(self, path):
+        self.model.weight = float(pathlib.Path(path).read_text())
+
     def save(self, folder):
         self.events.append("save")
         os.makedirs(folder, exist_ok=True)
@@ -150,6 +153,7 @@ WHOLE = [
     "evaluate 3.5",
     "save",
     "evaluate 7.0",
+    "evaluate 1.5",
 ]
 
 
@@ -157,8 +161,8 @@ def test_it_validates_the_averages_and_saves_at_every_stop(tmp_path):
     trainer = FakeTrainer(FakeModel())
     events, metrics = train(tmp_path, 7, trainer)
     assert events == WHOLE
-    assert metrics == {"error": 1.5, "raw_error": 5.0}
-    assert trainer.model.weight == 3.5
+    assert metrics == {"error": 0.5, "last_error": 1.5, "raw_error": 5.0}
+    assert trainer.model.weight == 1.5
     assert trainer.counters == {"lowest": 0.5, "validated": 7}
 
 
@@ -169,10 +173,18 @@ def test_the_best_averages_are_kept_when_later_ones_are_worse(tmp_path):
         assert (tmp_path / "best.keras").read_text() == best
 
 
+def test_the_last_averages_can_be_asked_for(tmp_path):
+    trainer = FakeTrainer(FakeModel())
+    events, metrics = train(tmp_path, 7, trainer, weights="last")
+    assert events == WHOLE[:-1]
+    assert metrics == {"error": 1.5, "last_error": 1.5, "raw_error": 5.0}
+    assert trainer.model.weight == 3.5
+
+
 def test_a_finished_training_is_only_evaluated(tmp_path):
     _, metrics = train(tmp_path, 7)
     events, again = train(tmp_path, 7)
-    assert events == ["evaluate 7.0", "evaluate 3.5"]
+    assert events == ["evaluate 7.0", "evaluate 3.5", "evaluate 1.5"]
     assert again == metrics
 
 

@@ -193,6 +193,14 @@ def test_training_lowers_the_error(compiled, untrained, trained):
         np.testing.assert_array_equal(array(a), array(b))
 
 
+def test_weights_of_a_file_are_loaded(untrained, trained):
+    model, trainer = untrained
+    trainer.load_weights(str(trained[0] / "best.keras"))
+    best = keras.saving.load_model(trained[0] / "best.keras")
+    for a, b in zip(model.weights, best.weights, strict=True):
+        np.testing.assert_array_equal(array(a), array(b))
+
+
 def test_training_in_bfloat16_ends_near_float32(trained, tmp_path):
     model, trainer = make(dtype=dtype_policy("bfloat16"))
     metrics = train(model, trainer, tmp_path)

@@ -14,11 +14,11 @@ SIZE = 64
 class Emoji64(tfds.core.GeneratorBasedBuilder):
     """1,870 emoji on white, in the 9 groups of Unicode's emoji list.
 
-    Splits `train` (1,677) and `validation` (193), by family. Examples have
+    Splits `train` (1,678) and `validation` (192), by family. Examples have
     `image` `[64, 64, 3]` uint8, `label` (the group) and `name`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.0.1")
 
     def _info(self):
         groups = dict.fromkeys(row["group"] for row in _rows())

@@ -72,7 +72,10 @@ class FolderConfig(tfds.core.BuilderConfig):
             split: [path for path in paths if path in hashes]
             for split, paths in layout.splits.items()
         }
-        if not layout.held_out:
+        self.notes = layout.notes
+        if layout.held_out:
+            self._leave_out_copies(hashes, layout.held_out)
+        else:
             ranks = {p: int(h[:12], 16) / 2**48 for p, h in hashes.items()}
             self.splits = _split(ranks, validation_share)
         empty = [split for split, paths in self.splits.items() if not paths]
@@ -85,13 +88,15 @@ class FolderConfig(tfds.core.BuilderConfig):
         if empty:
             reason = "all its images are the same"
             if layout.held_out:
-                reason = f"none of the images for {empty[0]} can be decoded"
+                reason = (
+                    f"none of the images for {empty[0]} can be decoded and is "
+                    "no copy of one to train on"
+                )
             raise UserError(f"{flag}: {reason}.")
         # Of images that can be decoded.
         found = set(map(layout.class_of, hashes)) - {None}
         self.classes = sorted(found) if len(found) > 1 else []
         self.held_out = layout.held_out
-        self.notes = layout.notes
         if self.broken:
             self.notes.append(
                 f"{len(self.broken):,} cannot be decoded: "
@@ -116,6 +121,18 @@ class FolderConfig(tfds.core.BuilderConfig):
     def _class_of(self, layout, path):
         """Name of an image's class; "" if it has none."""
         return (self.classes and layout.class_of(path)) or ""
+
+    def _leave_out_copies(self, hashes, held_out):
+        """Leaves copies of images to train on out of the held-out ones."""
+        known = {hashes[path] for path in self.splits["train"]}
+        paths = self.splits["validation"]
+        copies = [path for path in paths if hashes[path] in known]
+        self.splits["validation"] = [p for p in paths if p not in set(copies)]
+        if copies:
+            self.notes.append(
+                f"{len(copies):,} of {held_out} left out as copies of images "
+                f"to train on: {shorten(copies)}"
+            )
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):

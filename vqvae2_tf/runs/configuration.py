@@ -19,6 +19,9 @@ from vqvae2_tf.level import Level
 from vqvae2_tf.runs import networks
 from vqvae2_tf.training.precision import PRECISIONS
 
+# Of --code_passes=0.
+MOST_PASSES = 10
+WEIGHTS = ("best", "last")
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
 STAGES = ("all", "autoencoder", "codes", "prior")
 
@@ -70,8 +73,19 @@ IMAGES = (
         "Library of --augment; the operations and ranges are the same.",
         choices=augmentation.AUGMENTERS,
     ),
-    Flag("code_passes", 1, "Passes over the images to extract codes.", 1),
-    Flag("code_augment", [], "Changes after the first pass.", **_CHANGES),
+    Flag(
+        "code_passes",
+        0,
+        "Passes over the images to extract codes; 0 for as many as the priors "
+        f"see, at most {MOST_PASSES}.",
+        0,
+    ),
+    Flag(
+        "code_augment",
+        [],
+        "Random changes after the first pass; by default those of --augment.",
+        **_CHANGES,
+    ),
     Flag(
         "class_conditional",
         True,
@@ -85,6 +99,13 @@ TRAINING = (
         "auto",
         "Arithmetic of the networks; auto is bfloat16 where it is faster.",
         choices=PRECISIONS,
+    ),
+    Flag(
+        "weights",
+        "best",
+        "Averaged weights that a trained network keeps: of the best validation "
+        "or the last.",
+        choices=WEIGHTS,
     ),
     Flag("validate_every", 1000, "Steps between validations and saves.", 1),
     Flag("batch_size", 128, "Stage-1 batch size over all devices.", 1),
@@ -206,6 +227,8 @@ def parse(
             f"{','.join(map(str, size))}"
         )
     values["image_size"] = (size[0], size[-1])
+    if "code_augment" not in given:
+        values["code_augment"] = values["augment"]
     folder = os.path.expanduser(values["dataset"].removeprefix("folder:"))
     if not folder:
         raise UserError("--dataset=folder: names no folder.")
@@ -230,6 +253,8 @@ def from_json(values: dict) -> Configuration:
         values: What `to_json` wrote.
     """
     table = flag_table(values["autoencoder"], values["prior"])
+    # What runs did before they had the flag.
+    values = {"weights": "last", **values}
     levels = [Level.of(level) for level in values["levels"]]
     defaults = {flag.name: flag.default for flag in table}
     config = Configuration(**{**defaults, **values, "levels": levels})

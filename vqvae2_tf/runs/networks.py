@@ -251,6 +251,7 @@ def training_plan(
         seed=config.seed,
         steps_per_call=config.steps_per_loop,
         validate_every=config.validate_every,
+        weights=config.weights,
     )
 
 

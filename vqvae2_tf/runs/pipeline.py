@@ -1,6 +1,7 @@
 """The stages of a run: each finds what is finished and resumes from there."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ from vqvae2_tf.files.lock import lock
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import results
+from vqvae2_tf.runs.configuration import MOST_PASSES
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
 from vqvae2_tf.training.precision import dtype_policy
@@ -380,12 +382,13 @@ class Run:
             codes_dir: Folder that the codes are written to.
         """
         config = self.config
+        passes = config.code_passes or self._code_passes(codes_dir)
         return extract_codes(
             self.network(folder.AUTOENCODER),
             {
                 "train": (
                     self._images("train", config.code_augment),
-                    config.code_passes,
+                    passes,
                 ),
                 "validation": (self._images("validation"), 1),
             },
@@ -400,6 +403,20 @@ class Run:
             self.strategy,
             config.seed,
         )
+
+    def _code_passes(self, codes_dir):
+        """Passes over the images to extract codes, where none are given."""
+        config = self.config
+        count = self._source.num_examples("train")
+        if tf.io.gfile.exists(os.path.join(codes_dir, records.CARD)):
+            # More steps of a prior need no more codes.
+            card = records.read_card(codes_dir)
+            return max(card["splits"]["train"] // count, 1)
+        if not config.code_augment:
+            return 1
+        pairs = zip(config.prior_steps, config.prior_batch_size, strict=True)
+        seen = max(steps * batch_size for steps, batch_size in pairs)
+        return min(math.ceil(seen / count), MOST_PASSES)
 
     def _codes(self, codes_dir=None):
         """Folder and card of existing codes."""

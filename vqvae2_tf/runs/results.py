@@ -36,6 +36,7 @@ def write_metrics(config: Configuration, path: str) -> None:
     if None not in bits:
         metrics["bits_per_image"] = sum(bits)
         print(f"bits_per_image {sum(bits):.5g}", flush=True)
+    metrics["weights"] = config.weights
     atomic.write_json(path, metrics)
 
 

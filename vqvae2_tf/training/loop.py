@@ -17,6 +17,8 @@ from vqvae2_tf.trainable import Trainable
 from vqvae2_tf.training.interruption import StopRequest
 from vqvae2_tf.training.plan import TrainingPlan
 
+# The averaged weights of the best validation.
+BEST_FILE = "best.keras"
 # Held-out examples that TensorBoard shows.
 _SHOWN = 8
 
@@ -47,6 +49,9 @@ class Trainer(Protocol):
 
     def assign_averages(self) -> None:
         """Overwrites the model's weights by their averages."""
+
+    def load_weights(self, path: str) -> None:
+        """Overwrites the model's weights by those of a saved model."""
 
     def save(self, folder: str) -> None:
         """Writes the state, `counters` included, into a folder."""
@@ -108,8 +113,10 @@ def fit(
         summaries: Where training curves and images go.
 
     Returns:
-        dict of the held-out metrics of the averaged weights, which are left in
-        the model, and `raw_<selection_metric>`, of the weights themselves.
+        dict of the held-out metrics of the averaged weights that are left in
+        the model (`plan.weights`), `last_<selection_metric>`, of the last
+        averaged weights, and `raw_<selection_metric>`, of the last weights
+        themselves.
 
     Raises:
         TrainingDivergedError: If the loss becomes infinite or NaN.
@@ -134,7 +141,7 @@ def fit(
             metrics = evaluate()
             if metrics[metric] < counters["lowest"]:
                 counters["lowest"] = metrics[metric]
-                path = os.path.join(folder, "best.keras")
+                path = os.path.join(folder, BEST_FILE)
                 with replacing(path) as temporary:
                     model.save(temporary)
             images = model.images_to_show(shown)
@@ -180,4 +187,9 @@ def fit(
     # Report both: the averaged weights should be at least as good.
     raw = evaluate()[metric]
     trainer.assign_averages()
-    return {**(held_out or evaluate()), f"raw_{metric}": raw}
+    held_out = held_out or evaluate()
+    others = {f"last_{metric}": held_out[metric], f"raw_{metric}": raw}
+    if plan.weights == "best" and counters["lowest"] < held_out[metric]:
+        trainer.load_weights(os.path.join(folder, BEST_FILE))
+        held_out = evaluate()
+    return {**held_out, **others}

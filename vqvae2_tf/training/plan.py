@@ -18,6 +18,8 @@ class TrainingPlan:
         seed: Seed of the examples' order and their augmentation.
         steps_per_call: Steps inside one call of the compiled function.
         validate_every: Steps between two validations, and saved states.
+        weights: `best` or `last`: the averaged weights that are kept in the
+            end.
     """
 
     steps: int
@@ -27,3 +29,4 @@ class TrainingPlan:
     seed: int
     steps_per_call: int
     validate_every: int
+    weights: str = "best"

@@ -35,6 +35,7 @@ class TensorFlowTrainer:
     ):
         self.step = 0
         self.counters = {}
+        self._model = model
         self._examples = examples
         self._plan = plan
         self._strategy = strategy
@@ -78,6 +79,11 @@ class TensorFlowTrainer:
         loss, statistics = self._run_steps(self._batches, tf.constant(count))
         self.step += count
         return float(loss), _to_numpy(statistics)
+
+    def load_weights(self, path: str) -> None:
+        # As in `restore`.
+        with self._strategy.scope():
+            self._model.load_weights(path)
 
     def save(self, folder: str) -> None:
         save_state(folder, self._state, self.counters)
