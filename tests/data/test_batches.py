@@ -143,3 +143,46 @@ def test_augmented_images_are_a_function_of_seed_and_step(augmenter):
     np.testing.assert_array_equal(resumed, whole[3:])
     # The third epoch's draws are not the first's.
     assert len(np.unique(whole.reshape(32, -1), axis=0)) == 32
+
+
+class Ramp:
+    """A source of one image whose colours are its pixels' coordinates."""
+
+    def __init__(self, height, width):
+        y, x = np.mgrid[:height, :width] / [[[height]], [[width]]]
+        pixels = np.stack([y, x, 0 * x], axis=-1)
+        self.png = tf.io.encode_png((255 * pixels).astype("uint8"))
+
+    def num_examples(self, split):
+        return 1
+
+    def examples(self, split):
+        example = {"image": self.png, "label": 0, "id": ""}
+        return tf.data.Dataset.from_tensors(example)
+
+
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [
+        # Room along both axes, and along the longer one besides.
+        ((64, 64), (8 / 9, 8 / 9)),
+        ((64, 128), (8 / 9, 4 / 9)),
+        # No more than the pixels there are.
+        ((17, 17), (16 / 17, 16 / 17)),
+        ((16, 16), (1, 1)),
+    ],
+)
+def test_crops_move_along_both_axes(shape, seen):
+    examples = image_examples(Ramp(*shape), "train", (16, 16), 3, ["crop"])
+    (raw,) = examples.open()
+    crops = [examples.read(raw, np.int64([0, i]))["image"] for i in range(20)]
+    crops = (np.stack(crops) + 1) / 2
+    for axis, share in enumerate(seen):
+        values = crops[..., axis].mean(axis=2 - axis)
+        # 15 of 16 pixels from the first to the last one.
+        spans = (values[:, -1] - values[:, 0]) * 16 / 15
+        np.testing.assert_allclose(spans, share, atol=0.03)
+        assert (np.ptp(values[:, 0]) > 0.02) == (share < 1)
+    # Held-out images show as much as they can.
+    whole = (examples.read(raw)["image"].numpy() + 1) / 2
+    assert np.ptp(whole[..., 0]) > 0.85

@@ -60,8 +60,9 @@ class VQVAE2(Autoencoder):
         level_dropout: Probability that, in training, an image is decoded from
             its coarser levels alone: from the top, or down to any level but
             the bottom, equally likely. The finer levels are at their means. 0
-            (default, as in the paper) never does. Without it short trainings
-            leave the image to the bottom level, and the top carries nothing.
+            (default, as in the paper) never does. Without it, and with dead
+            codes restarted, trainings of under some 1,600 steps leave the image
+            to the bottom level (docs/results.md).
         level_dropout_steps: Training steps in which the level dropout falls
             to 0, by the same amount each. 0 (default) keeps it.
         seed: Seed of the codebooks' draws and of the level dropout.

@@ -9,6 +9,12 @@ import tensorflow as tf
 
 from vqvae2_tf.data.augmentation_names import SHIFT
 
+# How much larger than its crop an image is in training, along both axes, as
+# most of the field has it (256 to 224 pixels). The paper says only "random
+# cropping"; a crop of an image that just covers the size would move along its
+# longer side alone.
+CROP_ROOM = 1.125
+
 
 def _shift(image, seed):
     padding = [[SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]]

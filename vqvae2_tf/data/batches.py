@@ -58,7 +58,9 @@ def image_examples(
 
     def read(example, seed=None):
         names = () if seed is None else augment
-        image = _cover(_decode(example["image"], channels), image_size)
+        # Room to crop along both axes; see `augmentation.CROP_ROOM`.
+        room = augmentation.CROP_ROOM if "crop" in names else 1.0
+        image = _cover(_decode(example["image"], channels), image_size, room)
         image = augmentation.augment(image, image_size, names, seed, operations)
         return {"image": image * 2 - 1, "label": example["label"]}
 
@@ -110,10 +112,14 @@ def _decode(data, channels):
     return tf.cond(has_alpha, on_white, opaque)
 
 
-def _cover(image, size):
-    """Scales `[h, w, C]` in [0, 1] to just cover `size`."""
+def _cover(image, size, room=1.0):
+    """Scales `[h, w, C]` in [0, 1] to cover `size`.
+
+    `room` times as large as need be, but not larger than it is for that.
+    """
     shape = tf.cast(tf.shape(image)[:2], tf.float64)
     scale = tf.reduce_max(tf.constant(size, tf.float64) / shape)
+    scale = tf.maximum(scale, tf.minimum(room * scale, 1.0))
     new_size = tf.maximum(tf.cast(tf.round(shape * scale), tf.int32), size)
 
     def resized():

@@ -246,7 +246,8 @@ def training_plan(
     return TrainingPlan(
         steps=value("steps"),
         batch_size=value("batch_size"),
-        make_optimizer=lambda: keras.optimizers.Adam(rate),
+        # TensorFlow's epsilon, which the paper's code had; Keras' is 1e-7.
+        make_optimizer=lambda: keras.optimizers.Adam(rate, epsilon=1e-8),
         polyak_decay=value("polyak_decay"),
         seed=config.seed,
         steps_per_call=config.steps_per_loop,
