@@ -59,7 +59,10 @@ def test_images_to_codes_and_back(small_run, model, images, tmp_path, capsys):
         "--batch_size=2",
     )
     assert message == "error: 1 of 4 files were skipped, as reported above."
-    assert "broken.jpg: cannot be decoded: no known format" in capsys.readouterr().err
+    assert (
+        "broken.jpg: cannot be decoded: no known format"
+        in capsys.readouterr().err
+    )
     done = call(
         decode,
         f"--saved_model={small_run.run_dir / 'saved_models' / 'autoencoder'}",
