@@ -249,5 +249,6 @@ def test_overwriting_removes_the_earlier_runs_levels(own_run):
     levels = [{"name": name, **size} for name in ("middle_1", "bottom")]
     change_config(own_run, levels=levels)
     shutil.move(own_run / "prior_top", own_run / "prior_middle_1")
+    (own_run / "steps_2").mkdir()
     folder.claim(parse(f"--run_dir={own_run}", "--overwrite"))
     assert {path.name for path in own_run.iterdir()} == {"config.json"}

@@ -125,32 +125,29 @@ def test_an_autoencoder_goes_on_to_more_steps(
     stage, more = "--stage=autoencoder", "--steps=8"
     assert small_run.train(tmp_path / "whole", stage, more) is None
     before = contents(own_run)
-    # The priors belong to the autoencoder as it is.
-    shutil.rmtree(own_run / "prior_top")
-    for stages in ([], [stage]):
-        message = small_run.train(own_run, *stages, more)
-        assert_one_sentence(message, more, f"{own_run}/prior_bottom")
-        assert "prior_top" not in message
     message = small_run.train(own_run, "--stage=codes", more)
     assert_one_sentence(message, f"{own_run}/autoencoder", more)
-    after = contents(own_run)
-    assert after == {k: v for k, v in before.items() if "prior_top" not in k}
-    # One that was begun, but has learned nothing yet.
-    for file in ("model.keras", "best.keras", STATE_FILE):
-        (own_run / "prior_bottom" / file).unlink()
-    capsys.readouterr()
+    assert contents(own_run) == before
     assert small_run.train(own_run, stage, more) is None
-    assert f"{own_run}/codes: removed" in capsys.readouterr().out
-    assert not (own_run / "codes").exists()
     check_same_weights("autoencoder", own_run, tmp_path / "whole")
     config = json.loads((own_run / "config.json").read_text())
     assert config == {**json.loads(before["config.json"]), "steps": 8}
-    trained = (own_run / "autoencoder" / "model.keras").read_bytes()
+    # The rest is of the autoencoder as it was: a finished run of its own.
+    aside, kept = own_run / "steps_4", contents(own_run / "steps_4")
+    for name in ("samples.png", "metrics.json", "prior_top/model.keras"):
+        assert kept[name] == before[name]
+        assert not (own_run / name).exists()
+    assert not (own_run / "codes").exists()
+    capsys.readouterr()
+    assert small_run.train(aside) is None
+    assert capsys.readouterr().out.count("already finished") == 3
+    # Codes without a prior are only in the way.
     assert small_run.train(own_run, "--stage=codes", more) is None
-    prior = ["--stage=prior", "--level=bottom"]
-    assert small_run.train(own_run, *prior, more) is None
-    assert small_run.train(own_run, stage, more) is None
-    assert (own_run / "autoencoder" / "model.keras").read_bytes() == trained
+    assert small_run.train(own_run, stage, "--steps=12") is None
+    assert f"{own_run}/codes: removed" in capsys.readouterr().out
+    assert not (own_run / "codes").exists()
+    assert not (own_run / "steps_8").exists()
+    assert call(evaluate, "nll", f"--run_dir={aside}") is None
 
 
 def test_priors_go_on_to_more_steps(small_run, own_run, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 
 import tensorflow as tf
 
@@ -28,12 +29,18 @@ RECONSTRUCTIONS = "reconstructions.png"
 SAMPLES_FILE = "samples.png"
 # Removed whenever a network is trained.
 FINAL_FILES = (SAMPLES_FILE, METRICS_FILE)
+_EARLIER_RUN = re.compile(r"steps_\d+/?")
 AUTOENCODER, CODES, EXPORTS = "autoencoder", "codes", "saved_models"
 
 
 def prior_folder(level: str) -> str:
     """Name of the folder of a level's prior."""
     return f"prior_{level}"
+
+
+def earlier_run(steps: int) -> str:
+    """Name of the run that an autoencoder of fewer steps is kept in."""
+    return f"steps_{steps}"
 
 
 def read_config(run_dir: str) -> Configuration:
@@ -205,6 +212,7 @@ def claim(config: Configuration) -> None:
         *FINAL_FILES,
         EXPORTS,
         LOG_FILE,
+        *filter(_EARLIER_RUN.fullmatch, tf.io.gfile.listdir(config.run_dir)),
     ]
     written = [os.path.join(config.run_dir, name) for name in names]
     with contextlib.ExitStack() as stack:

@@ -106,23 +106,15 @@ class Run:
         )
 
     def _check_longer(self):
-        """Checks that finished networks can be trained on to more steps."""
-        if not self._is_to_go_on(folder.AUTOENCODER):
-            return
-        flag = f"--steps={self.config.steps}"
-        if self.config.stage in ("codes", "prior"):
+        """Checks that the codes' autoencoder has as many steps as it should."""
+        stage = self.config.stage
+        if stage in ("codes", "prior") and self._is_to_go_on(
+            folder.AUTOENCODER
+        ):
             raise UserError(
-                f"{self.path(folder.AUTOENCODER)} has fewer steps than {flag}: "
-                "train it on first (--stage=autoencoder), or give --steps as "
-                "it was."
-            )
-        priors = [p for p in self._prior_folders() if self._is_begun(p)]
-        if priors:
-            raise UserError(
-                f"{flag} is more than the autoencoder has, and the priors "
-                "belong to the autoencoder as it is; give --steps as it was, "
-                "or to train it on remove these first: "
-                f"{', '.join(map(self.path, priors))}"
+                f"{self.path(folder.AUTOENCODER)} has fewer steps than "
+                f"--steps={self.config.steps}: train it on first "
+                "(--stage=autoencoder), or give --steps as it was."
             )
 
     def _prior_folders(self):
@@ -265,24 +257,48 @@ class Run:
             [folder.RECONSTRUCTIONS, folder.EXPORTS],
         )
 
-    def _remove_codes(self):
-        """Removes the codes of an autoencoder that is trained on."""
+    def _part_with_codes(self):
+        """Parts with the codes of an autoencoder that is trained on.
+
+        If priors were trained on them, they are moved, with all that depends on
+        the autoencoder as it is, into a run of its own, `steps_<N>`.
+        """
+        priors = self._prior_folders()
+        codes = self.path(folder.CODES)
         with contextlib.ExitStack() as stack:
-            # Another process may have begun a prior at this moment.
-            priors = [*map(self.path, self._prior_folders())]
-            for prior in filter(tf.io.gfile.isdir, priors):
+            # Another process may train a prior at this moment.
+            for prior in filter(tf.io.gfile.isdir, map(self.path, priors)):
                 stack.enter_context(lock(prior))
-            self._check_longer()
-            for prior in priors:
-                atomic.remove(os.path.join(prior, ORIGIN_FILE))
-            codes = self.path(folder.CODES)
-            if tf.io.gfile.exists(codes):
+            if any(map(self._is_begun, priors)):
+                self._set_aside()
+            elif tf.io.gfile.exists(codes):
                 atomic.remove(codes)
-                print(
-                    f"{codes}: removed, as the autoencoder is trained on; "
-                    "they are to be extracted again",
-                    flush=True,
-                )
+                print(f"{codes}: removed, to be extracted again", flush=True)
+            for prior in priors:
+                atomic.remove(self.path(prior, ORIGIN_FILE))
+
+    def _set_aside(self):
+        steps = steps_taken(self.path(folder.AUTOENCODER))
+        aside = self.path(folder.earlier_run(steps))
+        config = self.config.replace(steps=steps, run_dir=aside)
+        path = os.path.join(aside, folder.CONFIG_FILE)
+        atomic.write_text(path, config.to_json())
+        for name in (folder.MODEL_FILE, folder.RESULT_FILE, STATE_FILE):
+            path = os.path.join(aside, folder.AUTOENCODER, name)
+            with atomic.replacing(path) as new:
+                source = self.path(folder.AUTOENCODER, name)
+                tf.io.gfile.copy(source, new, overwrite=True)
+        for name in (
+            *(folder.CODES, *self._prior_folders(), folder.EXPORTS),
+            *(folder.RECONSTRUCTIONS, *folder.FINAL_FILES),
+        ):
+            if tf.io.gfile.exists(self.path(name)):
+                tf.io.gfile.rename(self.path(name), os.path.join(aside, name))
+        print(
+            f"{aside}: what belongs to the autoencoder of {steps} steps is a "
+            "run of its own now",
+            flush=True,
+        )
 
     def train_prior(self, index: int, codes_dir: str, card: dict) -> None:
         """Stage 2 of one level.
@@ -328,7 +344,7 @@ class Run:
                     if self._is_to_go_on(name):
                         print(f"{name}: trained on to more steps", flush=True)
                         if name == folder.AUTOENCODER:
-                            self._remove_codes()
+                            self._part_with_codes()
                     for entry in [*dependent, *folder.FINAL_FILES]:
                         atomic.remove(self.path(entry))
                     # Last: from here on the network counts as unfinished.
