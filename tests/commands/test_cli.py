@@ -216,3 +216,11 @@ def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
     assert end.value.code.startswith("Interrupted.")
     assert cleaned == [True]
     assert signal.signal(number, earlier) == signal.default_int_handler
+
+
+def test_without_a_home_folder_none_is_made(tmp_path):
+    # As `os.path.expanduser` answers a user without an entry and HOME.
+    arguments = ["-m", "vqvae2_tf", "train", "--help"]
+    result = run_process(tmp_path, *arguments, HOME="~")
+    assert result.returncode == 0
+    assert not list(tmp_path.iterdir())

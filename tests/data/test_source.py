@@ -3,8 +3,10 @@
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -149,6 +151,38 @@ def test_without_a_home_folder_data_dir_has_to_be_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--data_dir"):
         open_source("emoji64")
     assert not list(tmp_path.iterdir())
+
+
+class Downloaded(tfds.core.GeneratorBasedBuilder):
+    """A data set at an address that nobody answers."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    url = ""
+
+    def _info(self):
+        image = tfds.features.Image(shape=(None, None, 3))
+        features = tfds.features.FeaturesDict({"image": image})
+        return self.dataset_info_from_configs(features=features)
+
+    def _split_generators(self, dl_manager):
+        dl_manager.download(self.url)
+
+    def _generate_examples(self):
+        return iter(())
+
+
+def test_a_data_set_that_cannot_be_downloaded_is_told_soon(
+    tmp_path, monkeypatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setattr(Downloaded, "url", f"http://127.0.0.1:{port}/a.zip")
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    source = open_source("downloaded", str(tmp_path))
+    with pytest.raises(UserError, match="could not be prepared: .*127.0.0.1"):
+        source.prepare()
+    assert 0 < sum(waited) < 15
 
 
 @pytest.fixture(scope="module")
