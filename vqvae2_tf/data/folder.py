@@ -78,21 +78,7 @@ class FolderConfig(tfds.core.BuilderConfig):
         else:
             ranks = {p: int(h[:12], 16) / 2**48 for p, h in hashes.items()}
             self.splits = _split(ranks, validation_share)
-        empty = [split for split, paths in self.splits.items() if not paths]
-        if len(hashes) < 2:
-            raise UserError(
-                f"{flag}: expected two or more images, found {len(hashes)} "
-                f"besides {len(self.broken)} that cannot be decoded: "
-                f"{_describe(self.broken)}."
-            )
-        if empty:
-            reason = "all its images are the same"
-            if layout.held_out:
-                reason = (
-                    f"none of the images for {empty[0]} can be decoded and is "
-                    "no copy of one to train on"
-                )
-            raise UserError(f"{flag}: {reason}.")
+        self._check_splits(flag, len(hashes), layout.held_out)
         # Of images that can be decoded.
         found = set(map(layout.class_of, hashes)) - {None}
         self.classes = sorted(found) if len(found) > 1 else []
@@ -117,6 +103,24 @@ class FolderConfig(tfds.core.BuilderConfig):
             identity.append((split, [example[:2] for example in examples]))
         digest = hashlib.sha256(repr(identity).encode()).hexdigest()
         super().__init__(name=digest[:16])
+
+    def _check_splits(self, flag, count, held_out):
+        """Raises `UserError` unless there is something in each split."""
+        empty = [split for split, paths in self.splits.items() if not paths]
+        if count < 2:
+            raise UserError(
+                f"{flag}: expected two or more images, found {count} "
+                f"besides {len(self.broken)} that cannot be decoded: "
+                f"{_describe(self.broken)}."
+            )
+        if empty:
+            reason = "all its images are the same"
+            if held_out:
+                reason = (
+                    f"none of the images for {empty[0]} can be decoded and is "
+                    "no copy of one to train on"
+                )
+            raise UserError(f"{flag}: {reason}.")
 
     def _class_of(self, layout, path):
         """Name of an image's class; "" if it has none."""

@@ -119,19 +119,13 @@ class ImageSource:
             is_short = "was expected to contain" in error.message
             if not is_short and not isinstance(error, tf.errors.DataLossError):
                 raise
-            raise UserError(
-                f"the prepared data set in {self.builder.data_dir} is "
-                "damaged; remove that folder, so that it is prepared again."
-            ) from error
+            raise _damaged(self.builder.data_dir) from error
 
     def _read_metadata(self, folder):
         try:
             self.builder.info.read_from_directory(folder)
         except Exception as error:  # Damage raises any of many types.
-            raise UserError(
-                f"the prepared data set in {folder} is damaged; remove that "
-                "folder, so that it is prepared again."
-            ) from error
+            raise _damaged(folder) from error
 
     def _prepare(self):
         name = self.builder.name
@@ -180,10 +174,9 @@ class ImageSource:
 
         Returns:
             `tf.data.Dataset` of dicts with `image` (scalar string, an encoded
-            image), `label` (int32; 0 without classes,
-            -1 for an image without one) and `id` (scalar string:
-            the image's path or file name if the data set has it, else TFDS's
-            own id).
+            image), `label` (int32; 0 without classes, -1 for an image without
+            one) and `id` (scalar string: the image's path or file name if the
+            data set has it, else TFDS's own id).
         """
         dataset = self.builder.as_dataset(
             split=self._instruction(split),
@@ -259,12 +252,16 @@ def open_source(
     try:
         builder = make(config=config, data_dir=data_dir)
     except Exception as error:  # Damaged metadata raise any of many types.
-        raise UserError(
-            f"--dataset={dataset}: what is prepared in {data_dir}/"
-            f"{make.name} is damaged ({errors.one_line(error)[:80]}); remove "
-            "that folder, so that it is prepared again."
-        ) from error
+        folder = os.path.join(data_dir, make.name)
+        raise _damaged(folder, f" ({errors.one_line(error)[:80]})") from error
     return ImageSource(builder, validation_share)
+
+
+def _damaged(folder, reason=""):
+    return UserError(
+        f"the prepared data set in {folder} is damaged{reason}; remove that "
+        "folder, so that it is prepared again."
+    )
 
 
 def _tfds_builder(dataset, data_dir):

@@ -22,6 +22,7 @@ from vqvae2_tf.export import write
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import provenance
 from vqvae2_tf.files.lock import lock
+from vqvae2_tf.runs import earlier
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import results
@@ -270,35 +271,12 @@ class Run:
             for prior in filter(tf.io.gfile.isdir, map(self.path, priors)):
                 stack.enter_context(lock(prior))
             if any(map(self._is_begun, priors)):
-                self._set_aside()
+                earlier.set_aside(self.config)
             elif tf.io.gfile.exists(codes):
                 atomic.remove(codes)
                 print(f"{codes}: removed, to be extracted again", flush=True)
             for prior in priors:
                 atomic.remove(self.path(prior, ORIGIN_FILE))
-
-    def _set_aside(self):
-        steps = steps_taken(self.path(folder.AUTOENCODER))
-        aside = self.path(folder.earlier_run(steps))
-        config = self.config.replace(steps=steps, run_dir=aside)
-        path = os.path.join(aside, folder.CONFIG_FILE)
-        atomic.write_text(path, config.to_json())
-        for name in (folder.MODEL_FILE, folder.RESULT_FILE, STATE_FILE):
-            path = os.path.join(aside, folder.AUTOENCODER, name)
-            with atomic.replacing(path) as new:
-                source = self.path(folder.AUTOENCODER, name)
-                tf.io.gfile.copy(source, new, overwrite=True)
-        for name in (
-            *(folder.CODES, *self._prior_folders(), folder.EXPORTS),
-            *(folder.RECONSTRUCTIONS, *folder.FINAL_FILES),
-        ):
-            if tf.io.gfile.exists(self.path(name)):
-                tf.io.gfile.rename(self.path(name), os.path.join(aside, name))
-        print(
-            f"{aside}: what belongs to the autoencoder of {steps} steps is a "
-            "run of its own now",
-            flush=True,
-        )
 
     def train_prior(self, index: int, codes_dir: str, card: dict) -> None:
         """Stage 2 of one level.
