@@ -123,9 +123,13 @@ def test_the_packages_own_data_set_needs_no_download(tmp_path):
     assert source.builder.is_prepared()
     assert source.num_examples("train") == 1678
     assert source.num_examples("validation") == 192
-    assert len(source.class_names) == 9
+    assert len(source.class_names) == 99
     labels = [example["label"] for example in source.examples("train")]
-    assert (np.bincount(labels, minlength=9) > 0).all()
+    assert (np.bincount(labels, minlength=99) > 0).all()
+    whole = source.builder.as_dataset("train").as_numpy_iterator()
+    groups = {(example["label"], example["group"]) for example in whole}
+    assert len(groups) == 99
+    assert {group for _, group in groups} == set(range(9))
 
 
 def test_an_unknown_data_set_is_reported_with_the_nearest_name():

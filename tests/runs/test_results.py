@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.small_run import IMAGE_SIZE
 from tests.small_run import assert_one_sentence
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.runs import folder
@@ -52,3 +54,36 @@ def test_a_result_that_was_not_copied_with_its_model_is_named(
         results.write_metrics(config, str(own_run / "metrics.json"))
     message = small_run.train(own_run)
     assert_one_sentence(message, "prior_top/result.json", "copy it with")
+
+
+def read_grid(path, rows):
+    """Pixels of each row of a grid, without the titles."""
+    with Image.open(path) as grid:
+        pixels = np.asarray(grid)
+    columns = 2 * (IMAGE_SIZE[1] + 2) + 2
+    return np.split(pixels[2:, -columns:], rows)
+
+
+def test_samples_are_of_the_classes_asked_for(small_run, own_run, tmp_path):
+    every = read_grid(own_run / "samples.png", 3)
+    classes = ["--sample_classes=light,0"]
+    assert small_run.train(own_run, *classes) is None
+    light, dark = read_grid(own_run / "samples.png", 2)
+    np.testing.assert_array_equal(light, every[2])
+    np.testing.assert_array_equal(dark, every[0])
+    message = small_run.train(own_run, "--sample_classes=blue")
+    assert_one_sentence(message, "--sample_classes", "dark", "blue")
+    own = ["--noclass_conditional", "--sample_classes=dark"]
+    message = small_run.train(tmp_path / "run", *own)
+    assert_one_sentence(message, "--sample_classes", "no classes")
+
+
+@pytest.mark.parametrize(
+    ("count", "labels"),
+    [(3, [0, 1, 2]), (4, [0, 1, 2, 3]), (9, [0, 2, 4, 6]), (99, None)],
+)
+def test_rows_are_evenly_spaced_over_the_classes(count, labels):
+    found = results.evenly_spaced(count, 4)
+    assert labels is None or found == labels
+    assert len(set(found)) == min(count, 4)
+    assert max(found) < count

@@ -1,7 +1,7 @@
 """Draws images from a run's priors: a PNG each, and a grid.
 
     vqvae2 sample --run_dir=runs/emoji --output=SAMPLES --count=16 \\
-        --classes=Flags,1 --temperature=0.9,0.8
+        --classes=country-flag,1 --temperature=0.9,0.8
 
 Writes SAMPLES/images, with a subfolder a class if the priors have classes;
 SAMPLES/grid.png of the first images; and with --keep_codes SAMPLES/codes, as
@@ -19,7 +19,6 @@ from tqdm import tqdm
 from vqvae2_tf import flags
 from vqvae2_tf.commands import common
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import load
 from vqvae2_tf.files import provenance
 from vqvae2_tf.files.atomic import check_writable
@@ -55,9 +54,9 @@ def main(arguments):
         flag.name: flag.spread(getattr(options, flag.name), list(model.levels))
         for flag in model.sampling_flags
     }
-    labels = [_label(name, model.class_names) for name in options.classes]
+    labels = samples.find_labels("classes", options.classes, model.class_names)
     num_classes = max(len(model.class_names), 1)
-    labels = list(dict.fromkeys(labels)) or range(num_classes)
+    labels = labels or range(num_classes)
     if options.count * num_classes > 2**31:
         raise UserError(
             f"--count: expected at most {2**31 // num_classes} for a generator "
@@ -92,22 +91,3 @@ def main(arguments):
             progress.update(len(batch))
     grid = folder.write_grid(labels, options.count)
     print(f"{grid}: {len(missing)} images drawn, {existing} existed before")
-
-
-def _label(name, class_names):
-    """The label of the class of a name or a number.
-
-    Where names are numbers themselves, only names count.
-    """
-    if name in class_names:
-        return class_names.index(name)
-    by_number = not any(map(str.isdecimal, class_names))
-    if by_number and name.isdecimal() and int(name) < len(class_names):
-        return int(name)
-    if not class_names:
-        raise UserError("--classes: this generator has no classes.")
-    numbers = f", or numbers below {len(class_names)}" if by_number else ""
-    raise UserError(
-        f"--classes: expected some of {shorten(class_names, 20)}{numbers}. "
-        f"Received: {name}"
-    )

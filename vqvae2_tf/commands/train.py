@@ -15,6 +15,7 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import pipeline
+from vqvae2_tf.runs import samples
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.precision import choose_precision
 from vqvae2_tf.training.strategy import make_strategy
@@ -34,6 +35,8 @@ def main(arguments):
         source = pipeline.open_images(config)
         config = config.replace(data_version=source.builder.info.full_name)
     classes = source.class_names if source and config.class_conditional else ()
+    if source:
+        samples.find_labels("sample_classes", config.sample_classes, classes)
     # Even if nobody reads it, as no network should fail when others are done.
     counts = networks.parameter_counts(config, len(classes))
     if config.dry_run:

@@ -12,19 +12,24 @@ SIZE = 64
 
 
 class Emoji64(tfds.core.GeneratorBasedBuilder):
-    """1,870 emoji on white, in the 9 groups of Unicode's emoji list.
+    """1,870 emoji on white, in the 99 subgroups of Unicode's emoji list.
 
     Splits `train` (1,678) and `validation` (192), by family. Examples have
-    `image` `[64, 64, 3]` uint8, `label` (the group) and `name`.
+    `image` `[64, 64, 3]` uint8, `label` (the subgroup), `group` (one of 9) and
+    `name`.
     """
 
-    VERSION = tfds.core.Version("1.0.1")
+    VERSION = tfds.core.Version("2.0.0")
 
     def _info(self):
-        groups = dict.fromkeys(row["group"] for row in _rows())
+        def classes(column):
+            names = dict.fromkeys(row[column] for row in read_rows())
+            return tfds.features.ClassLabel(names=list(names))
+
         features = {
             "image": tfds.features.Image(shape=(SIZE, SIZE, 3)),
-            "label": tfds.features.ClassLabel(names=list(groups)),
+            "label": classes("subgroup"),
+            "group": classes("group"),
             "name": tfds.features.Text(),
         }
         return tfds.core.DatasetInfo(
@@ -41,18 +46,29 @@ class Emoji64(tfds.core.GeneratorBasedBuilder):
         return {"train": generate("train"), "validation": generate("valid")}
 
     def _generate_examples(self, split):
-        with Image.open(ASSETS / "sheet.webp") as sheet:
-            pixels = np.asarray(sheet.convert("RGB"))
-        across = pixels.shape[1] // SIZE
-        for row in _rows():
+        for row, image in zip(read_rows(), read_images(), strict=True):
             if row["split"] == split:
-                index = int(row["index"])
-                top, left = SIZE * (index // across), SIZE * (index % across)
-                image = pixels[top : top + SIZE, left : left + SIZE]
-                label, name = row["group"], row["name"]
-                yield index, {"image": image, "label": label, "name": name}
+                yield (
+                    int(row["index"]),
+                    {
+                        "image": image,
+                        "label": row["subgroup"],
+                        "group": row["group"],
+                        "name": row["name"],
+                    },
+                )
 
 
-def _rows():
+def read_rows() -> list[dict[str, str]]:
+    """What is known of each image: `labels.tsv`, in the images' order."""
     with open(ASSETS / "labels.tsv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
+
+
+def read_images() -> np.ndarray:
+    """All images in the sheet's order, `[1870, 64, 64, 3]` uint8."""
+    with Image.open(ASSETS / "sheet.webp") as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    height, width = (n // SIZE for n in pixels.shape[:2])
+    cells = pixels.reshape(height, SIZE, width, SIZE, 3).swapaxes(1, 2)
+    return cells.reshape(-1, SIZE, SIZE, 3)[: len(read_rows())]

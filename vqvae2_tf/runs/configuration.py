@@ -134,7 +134,19 @@ TRAINING = (
         ],
         per_level=True,
     ),
-    Flag("samples_per_class", 8, "Samples of each class.", 1, role=SAMPLES),
+    *changed(
+        [
+            Flag("samples_per_class", 8, "Samples of each class.", 1),
+            Flag(
+                "sample_classes",
+                [],
+                "Classes that samples.png shows; if none, at most 16, evenly "
+                "spaced.",
+                many=True,
+            ),
+        ],
+        role=SAMPLES,
+    ),
 )
 COMMON = (*NETWORKS, *RUN, *IMAGES, *TRAINING)
 # Names that a network's flags cannot have; the last line's are of the verb

@@ -16,6 +16,7 @@ from vqvae2_tf.files import atomic
 from vqvae2_tf.files import grids
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.configuration import Configuration
+from vqvae2_tf.runs.samples import find_labels
 
 _GRID_COLUMNS = 16
 _SAMPLE_ROWS = 16
@@ -64,7 +65,7 @@ def write_reconstructions(
 
 
 def write_samples(path: str, saved_model: str, config: Configuration) -> None:
-    """Writes a PNG of samples, a row for each of the first 16 classes.
+    """Writes a PNG of samples, a row a class; without classes 4 rows.
 
     Args:
         path: Path of the PNG.
@@ -72,19 +73,28 @@ def write_samples(path: str, saved_model: str, config: Configuration) -> None:
         config: The run's configuration.
     """
     generator = Generator(saved_model)
-    titles = generator.class_names[:_SAMPLE_ROWS] or None
+    names = generator.class_names
+    labels = find_labels("sample_classes", config.sample_classes, names)
+    labels = labels or evenly_spaced(len(names) or 4, _SAMPLE_ROWS)
+    titles = [names[label] for label in labels] if names else None
     count = config.samples_per_class
     options = {
         flag.name: getattr(config, flag.name)
         for flag in generator.sampling_flags
     }
     rows = []
-    for row in tqdm(range(len(titles or range(4))), "samples", unit="row"):
+    for label in tqdm(labels, "samples", unit="row"):
         codes = generator.sample_codes(
-            np.full(count, row),
+            np.full(count, label),
             config.seed,
-            np.arange(count) + row * count,
+            np.arange(count) + label * count,
             options,
         )
         rows.append(generator.decode(codes))
     grids.save_grid(path, rows, titles)
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` numbers below `count`, from 0 on."""
+    rows = min(count, most)
+    return [row * count // rows for row in range(rows)]

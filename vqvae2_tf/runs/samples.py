@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from vqvae2_tf.codes import npz
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
 from vqvae2_tf.files.grids import load_image
 from vqvae2_tf.files.grids import save_grid
 from vqvae2_tf.files.grids import save_image
@@ -20,6 +21,37 @@ GRID = "grid.png"
 ENTRIES = (IMAGES, CODES, GRID)
 _GRID_ROWS = 16
 _GRID_COLUMNS = 8
+
+
+def find_labels(
+    flag: str, classes: Sequence[str], class_names: Sequence[str]
+) -> list[int]:
+    """Labels of the classes that a flag lists, each of them once.
+
+    Args:
+        flag: Name of the flag.
+        classes: Names, or numbers from 0 unless a class's name is a number.
+        class_names: Names of all classes.
+
+    Raises:
+        UserError: If there is no such class.
+    """
+    by_number = not any(map(str.isdecimal, class_names))
+    labels = {}
+    for name in classes:
+        if name in class_names:
+            labels[class_names.index(name)] = None
+        elif by_number and name.isdecimal() and int(name) < len(class_names):
+            labels[int(name)] = None
+        elif not class_names:
+            raise UserError(f"--{flag}: these priors have no classes.")
+        else:
+            numbers = f", or numbers below {len(class_names)}" * by_number
+            raise UserError(
+                f"--{flag}: expected some of {shorten(class_names, 20)}"
+                f"{numbers}. Received: {name}"
+            )
+    return list(labels)
 
 
 class SampleFolder:
