@@ -9,4 +9,5 @@ from vqvae2_tf.layers.encoder import Encoder
 from vqvae2_tf.layers.gated_residual import GatedResidual
 from vqvae2_tf.layers.residual_stack import ResidualStack
 from vqvae2_tf.layers.upsampler import Upsampler
+from vqvae2_tf.layers.upsampling_conv import UpsamplingConv
 from vqvae2_tf.layers.vector_quantizer import VectorQuantizer

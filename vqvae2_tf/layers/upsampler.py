@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.upsampling_conv import UpsamplingConv
+
 
 def num_halvings(stride: int) -> int:
     """log2 of a stride.
@@ -47,9 +49,7 @@ class Upsampler(keras.layers.Layer):
             widths = [hidden_units] * (count - 2)
             widths += [hidden_units // 2] * (count > 1)
             self.convs = [
-                keras.layers.Conv2DTranspose(
-                    width, 4, 2, padding="same", dtype=policy
-                )
+                UpsamplingConv(width, dtype=policy)
                 for width in [*widths, filters]
             ]
         else:

@@ -172,10 +172,13 @@ class VectorQuantizer(keras.layers.Layer):
         mean = ops.stop_gradient(self.mean_vector)
         vectors, codebook = vectors - mean, codebook - mean
         # |z - e|^2 without |z|^2, which is equal for all codes.
-        scores = ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(
-            vectors, ops.transpose(codebook)
+        scores = ops.sum(codebook**2, axis=1) + ops.matmul(
+            vectors, ops.transpose(-2.0 * codebook)
         )
-        return ops.cast(ops.argmin(scores, axis=1), "int32")
+        # The first of the smallest, as `argmin`, which on TensorFlow passes
+        # over floats three times more to tell -0 from 0.
+        is_nearest = scores <= ops.min(scores, axis=1, keepdims=True)
+        return ops.cast(ops.argmax(is_nearest, axis=1), "int32")
 
     def _draw_from_batch(self, vectors):
         """K vectors of the global batch, equal on every replica.
@@ -203,6 +206,9 @@ class VectorQuantizer(keras.layers.Layer):
         drawn = ops.take(vectors, ops.clip(index, 0, local_size - 1), axis=0)
         drawn = ops.where(is_here[:, None], drawn, 0.0)
         (drawn,) = replicas.sum_over_replicas([drawn])
+        # Known before the batch is, where its size is.
+        if is_scarce is False:
+            return drawn
         noise = keras.random.normal(self.ema_sums.shape, seed=self._draws)
         scale = ops.where(is_scarce, 0.01 * ops.std(drawn), 0.0)
         return drawn + scale * noise
