@@ -38,6 +38,18 @@ def test_every_epoch_has_every_example_once_in_another_order():
     assert len(np.unique(epochs, axis=0)) == 6
 
 
+@pytest.mark.parametrize("count", [3, 10, 12])
+def test_the_first_examples(count):
+    first = numbers(10).first(count)
+    batches = list(evaluation_batches(first, 4))
+    index, weight = (
+        np.concatenate([batch[name] for batch in batches])
+        for name in ("index", "weight")
+    )
+    assert first.count == min(count, 10)
+    np.testing.assert_array_equal(index[weight > 0], np.arange(first.count))
+
+
 @pytest.mark.parametrize("start", [1, 2, 3, 7])
 @pytest.mark.parametrize("global_seed", [0, 5])
 def test_batches_resume_anywhere(start, global_seed):

@@ -30,6 +30,14 @@ class Examples:
     read: Callable
     shuffled: int = 2048
 
+    def first(self, count: int) -> "Examples":
+        """The first `count` of the examples, or all if there are fewer."""
+        return dataclasses.replace(
+            self,
+            open=lambda: self.open().take(count),
+            count=min(count, self.count),
+        )
+
 
 def image_examples(
     source: ImageSource,
