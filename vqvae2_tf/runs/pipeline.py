@@ -36,8 +36,8 @@ from vqvae2_tf.training.summaries import TensorBoard
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
 from vqvae2_tf.training.tensorflow import make_evaluation
 
-# So many have their metrics measured at the end of training, beside the held-out
-# ones: of the first codes, which are of images as they are.
+# So many have their metrics measured at the end of training, beside held-out
+# ones: the first ones, which for codes are of images as they are.
 _TRAINING_EXAMPLES = 2048
 # Records which autoencoder's codes a prior was trained on.
 ORIGIN_FILE = "origin.json"
