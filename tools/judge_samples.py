@@ -1,37 +1,53 @@
-"""Judges samples of the demo by a classifier of the real emoji.
+"""Judges the demo's samples by a classifier of the real emoji.
 
-    python tools/judge_samples.py tools/emoji_judge.weights.h5
-    vqvae2 sample --run_dir=runs/emoji --samples_per_class=50 --output=samples
-    python tools/judge_samples.py tools/emoji_judge.weights.h5 samples/images
+    python tools/judge_samples.py --run_dir=runs/emoji
+    python tools/judge_samples.py --run_dir=runs/emoji --temperature=0.6,0.4
 
-Without samples the classifier is trained, on the images of the split `train`,
-and written to the path, which must not exist: figures compare only if one
-classifier judged all of them. With samples, prints as JSON
+Draws 50 samples of each of Unicode's nine groups, of a group's subgroups as
+often as they are in the split `train`, with the run's own sampling options
+unless others are given, and prints as JSON
 
 - `held_out_accuracy`: the classifier's accuracy on the split `valid`;
 - `accuracy`, `group_accuracy`: the share of the samples that it puts into the
-  group that they were drawn for, of all and of each group's; a sample of a
-  subgroup counts for its group;
+  group that they were drawn for, of all and of each group's;
 - `nearest_mse`, `held_out_nearest_mse`: 5th, 50th and 95th percentile of the
   squared distance of the samples, and of the held-out images, to the nearest
   training image or its mirror image, on the [0, 1] pixel scale. Samples nearer
   than held-out images are would be remembered, not drawn.
+
+Figures compare only if one classifier judged all of them. With --train it is
+trained, on the split `train`, and written to --judge, which must not exist.
 """
 
+# First: TensorFlow, which Keras imports, reads the environment that it sets.
+from vqvae2_tf.commands import cli  # isort: skip
+
+import collections
 import hashlib
 import json
 import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
+from vqvae2_tf import flags
 from vqvae2_tf.data import emoji64
-from vqvae2_tf.files.grids import load_image
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.export import load
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.runs import folder
 
+JUDGE = os.path.join(os.path.dirname(__file__), "emoji_judge.weights.h5")
 EPOCHS = 50
+PER_GROUP = 50
+FLAGS = [
+    Flag("run_dir", None, "Folder of a run on emoji64.", path=True),
+    Flag("judge", JUDGE, "The classifier's weights.", path=True),
+    Flag("train", False, "Train the classifier."),
+    Flag("seed", 0, "Seed of the samples.", 0),
+]
 
 
 def real_images():
@@ -75,10 +91,9 @@ def make_classifier(num_groups):
     )
 
 
-def train(path, splits, groups):
+def train(path, images, labels, num_groups):
     keras.utils.set_random_seed(0)
-    images, labels = splits["train"]
-    trained = make_classifier(len(groups))
+    trained = make_classifier(num_groups)
     batch_size = 32
     steps = EPOCHS * len(images) // batch_size
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
@@ -89,7 +104,7 @@ def train(path, splits, groups):
     )
     trained.fit(images, labels, batch_size, EPOCHS, verbose=2)
     # Without the optimizer's state.
-    model = make_classifier(len(groups))
+    model = make_classifier(num_groups)
     model.set_weights(trained.get_weights())
     model.save_weights(path)
 
@@ -109,62 +124,93 @@ def nearest_mse(images, training):
     return np.min(squares, axis=1) / known.shape[1]
 
 
-def read_samples(folder, groups):
-    """Images of `<folder>/<class>/<index>.png` and the label of each group."""
-    # A class's folder is `<label>_<name>`, letters and digits alone.
-    own = {}
-    for row in emoji64.read_rows():
-        for name in (row["group"], row["subgroup"]):
-            own[_letters(name)] = groups.index(row["group"])
-    images, labels = [], []
-    for path in sorted(pathlib.Path(folder).glob("*/*.png")):
-        name = _letters(path.parent.name.split("_", 1)[1])
-        images.append((load_image(str(path)) + 1.0) / 2.0)
-        labels.append(own[name])
-    return np.stack(images), np.array(labels)
+def shares(counts, total):
+    """`total` parted in proportion to counts, by the largest remainders."""
+    exact = np.asarray(counts) * total / np.sum(counts)
+    parts = np.floor(exact).astype(int)
+    rest = np.argsort(parts - exact, kind="stable")[: total - parts.sum()]
+    parts[rest] += 1
+    return parts
 
 
-def _letters(name):
-    return "".join(c for c in name if c.isalnum())
+def classes_to_draw(class_names):
+    """A class and its group for each sample, the groups one after another."""
+    rows = [row for row in emoji64.read_rows() if row["split"] == "train"]
+    column = "subgroup" if "country-flag" in class_names else "group"
+    counts = collections.defaultdict(collections.Counter)
+    for row in rows:
+        counts[row["group"]][row[column]] += 1
+    labels, groups = [], []
+    for index, own in enumerate(counts.values()):
+        numbers = shares(list(own.values()), PER_GROUP)
+        names = np.repeat(list(own), numbers)
+        labels += [class_names.index(name) for name in names]
+        groups += [index] * PER_GROUP
+    return np.array(labels), np.array(groups)
+
+
+def draw(generator, labels, seed, options):
+    """Samples in [0, 1], `[N, 64, 64, 3]`."""
+    images = []
+    for start in range(0, len(labels), PER_GROUP):
+        ids = np.arange(start, start + PER_GROUP)
+        codes = generator.sample_codes(labels[ids], seed, ids, options)
+        images.append(generator.decode(codes))
+    return np.clip(np.concatenate(images) / 2.0 + 0.5, 0.0, 1.0)
 
 
 def percentiles(values):
     return [round(float(v), 5) for v in np.percentile(values, (5, 50, 95))]
 
 
-def main(path, *folders):
+def main(arguments):
+    """Trains the classifier, or prints what it says of a run's samples."""
+    options = flags.parse(FLAGS, arguments, __doc__, known_only=True)[0]
     splits, groups = real_images()
-    if not folders:
+    path = options["judge"]
+    if options["train"]:
         if os.path.exists(path):
-            sys.exit(f"error: {path} exists; a judge is trained once.")
-        train(path, splits, groups)
+            raise UserError(f"--judge={path}: it exists, and is trained once.")
+        train(path, *splits["train"], len(groups))
     model = make_classifier(len(groups))
     model.load_weights(path)
-    held_out = splits["valid"][0]
+    digest = hashlib.sha256(pathlib.Path(path).read_bytes())
     report = {
-        "judge_sha256": hashlib.sha256(
-            pathlib.Path(path).read_bytes()
-        ).hexdigest(),
-        "held_out_accuracy": float(np.mean(is_right(model, *splits["valid"]))),
+        "judge_sha256": digest.hexdigest(),
+        "held_out_accuracy": np.mean(is_right(model, *splits["valid"])),
     }
-    for folder in folders:
-        images, labels = read_samples(folder, groups)
+    if options["run_dir"]:
+        saved_model = load.find("generator", options["run_dir"], None)
+        generator = load.Generator(saved_model)
+        table = [*FLAGS, *generator.sampling_flags]
+        values, given = flags.parse(table, arguments, __doc__)
+        config = folder.read_config(options["run_dir"])
+        sampling = {
+            flag.name: values[flag.name]
+            if flag.name in given
+            else getattr(config, flag.name)
+            for flag in generator.sampling_flags
+        }
+        classes, labels = classes_to_draw(generator.class_names)
+        images = draw(generator, classes, options["seed"], sampling)
         right = is_right(model, images, labels)
+        known = splits["train"][0]
         report |= {
+            **sampling,
             "samples": len(images),
-            "accuracy": float(np.mean(right)),
+            "accuracy": np.mean(right),
             "group_accuracy": {
-                name: round(float(np.mean(right[labels == i])), 3)
+                name: np.mean(right[labels == i])
                 for i, name in enumerate(groups)
-                if np.any(labels == i)
             },
-            "nearest_mse": percentiles(nearest_mse(images, splits["train"][0])),
+            "nearest_mse": percentiles(nearest_mse(images, known)),
             "held_out_nearest_mse": percentiles(
-                nearest_mse(held_out, splits["train"][0])
+                nearest_mse(splits["valid"][0], known)
             ),
         }
     print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    cli.set_up_keras()
+    cli.run(main, sys.argv[1:])

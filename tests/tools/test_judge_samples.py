@@ -1,12 +1,18 @@
 """The judge of the demo's samples, on images that it should know."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import judge_samples
 from tests.helpers import normal
-from vqvae2_tf.files.grids import save_image
+from vqvae2_tf.data import emoji64
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.export import load
+from vqvae2_tf.flags import Flag
+from vqvae2_tf.runs import folder
 
 
 def test_distances_are_those_to_the_nearest_image_or_its_mirror():
@@ -19,24 +25,60 @@ def test_distances_are_those_to_the_nearest_image_or_its_mirror():
     assert found[1] < 1e-5
 
 
-def test_samples_of_groups_and_of_their_subgroups_are_judged(tmp_path, capsys):
-    splits, groups = judge_samples.real_images()
-    images, labels = splits["train"]
-    folders = {
-        "Flags": "97_country_flag",
-        "Smileys & Emotion": "0_Smileys_Emotion",
-    }
-    for group, folder in folders.items():
-        own = images[labels == groups.index(group)][:20]
-        for i, image in enumerate(own):
-            save_image(str(tmp_path / folder / f"{i}.png"), 2.0 * image - 1.0)
-    judge = f"{judge_samples.__file__.removesuffix('judge_samples.py')}"
-    judge_samples.main(f"{judge}emoji_judge.weights.h5", str(tmp_path))
+class Remembering:
+    """A generator that gives training images back."""
+
+    sampling_flags = (Flag("temperature", 1.0, "T", many=True),)
+
+    def __init__(self, class_names):
+        self.class_names = class_names
+
+    def sample_codes(self, labels, seed, sample_ids, options):
+        assert options == {"temperature": [0.5, 0.25]}
+        self.labels = labels
+        return None
+
+    def decode(self, codes):
+        rows = emoji64.read_rows()
+        column = "group" if len(self.class_names) == 9 else "subgroup"
+        images = []
+        for label in self.labels:
+            own = [
+                i
+                for i, row in enumerate(rows)
+                if row[column] == self.class_names[label]
+                and row["split"] == "train"
+            ]
+            images.append(own[len(images) % len(own)])
+        return emoji64.read_images()[images] / 127.5 - 1.0
+
+
+@pytest.mark.parametrize("column", ["group", "subgroup"])
+def test_training_images_are_known_and_found_out(monkeypatch, capsys, column):
+    names = list(dict.fromkeys(row[column] for row in emoji64.read_rows()))
+    config = SimpleNamespace(temperature=[0.5, 0.25])
+    monkeypatch.setattr(load, "find", lambda *names: "")
+    monkeypatch.setattr(load, "Generator", lambda path: Remembering(names))
+    monkeypatch.setattr(folder, "read_config", lambda path: config)
+    judge_samples.main(["--run_dir=x"])
     report = json.loads(capsys.readouterr().out)
-    assert report["samples"] == 40
-    assert report["group_accuracy"].keys() == folders.keys()
+    assert report["samples"] == 450
     assert report["accuracy"] > 0.8
+    assert len(report["group_accuracy"]) == 9
+    assert report["accuracy"] == pytest.approx(
+        np.mean(list(report["group_accuracy"].values()))
+    )
     assert 0.6 < report["held_out_accuracy"] < 0.9
     # They are training images themselves, but for rounding.
     assert max(report["nearest_mse"]) < 1e-4
     assert min(report["held_out_nearest_mse"]) > 1e-4
+
+
+def test_samples_are_shared_out_in_proportion():
+    assert judge_samples.shares([7, 2, 1], 10).tolist() == [7, 2, 1]
+    assert judge_samples.shares([1, 1, 1], 50).tolist() == [17, 17, 16]
+
+
+def test_a_judge_is_trained_once():
+    with pytest.raises(UserError, match="--judge=.*exists"):
+        judge_samples.main(["--train"])
