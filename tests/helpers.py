@@ -6,6 +6,7 @@ from unittest import mock
 import keras
 import numpy as np
 
+from vqvae2_tf.layers import UpsamplingConv
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
 
@@ -303,9 +304,24 @@ def dense_conv2d(x, kernel, stride=1):
     return y
 
 
+def upsampling_kernel(conv):
+    """The filter of an `UpsamplingConv`: a fifth of the dots is left in it."""
+    kernel = array(conv.kernel)
+    dots = {
+        phase: kernel[phase[0] :: 2, phase[1] :: 2].mean((0, 1))
+        for phase in np.ndindex(2, 2)
+    }
+    even = sum(dots.values()) / 4
+    for (i, j), mean in dots.items():
+        kernel[i::2, j::2] -= 0.8 * (mean - even)
+    return kernel
+
+
 def conv2d_transpose(x, conv):
     """NumPy transposed convolution of stride 2 with a Keras layer's weights."""
     kernel, bias = arrays(conv.weights)
+    if isinstance(conv, UpsamplingConv):
+        kernel = upsampling_kernel(conv)
     size, _, filters, _ = kernel.shape
     batch, rows, columns, _ = x.shape
     y = np.zeros((batch, 2 * rows + size - 2, 2 * columns + size - 2, filters))

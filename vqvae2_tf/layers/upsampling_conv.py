@@ -6,16 +6,23 @@ from keras import ops
 # With fewer filters than this, a transposed convolution leaves most of a
 # processor's vector units idle (docs/results.md).
 _FEW_FILTERS = 8
+_PHASE_RATE = 0.2
 
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class UpsamplingConv(keras.layers.Conv2DTranspose):
-    """4x4 stride-2 transposed convolution, fast for few filters too.
+    """4x4 stride-2 transposed convolution, fast for few filters, without dots.
 
-    Pixels of even rows see other taps of the filter than those of odd rows,
-    and so do columns. With few filters, such as an image's channels, the four
-    cases are the outputs of one 3x3 convolution, and a depth-to-space puts
-    them in their places. Weights and result are `Conv2DTranspose`'s.
+    Pixels of even and of odd rows see different taps of the filter, and so do
+    columns: four phases, each a 2x2 convolution. Where the input is constant,
+    the phases differ by the sums of their taps, which shows as dots in flat
+    areas. The loss sees little of them, so that they stay. The sums' distances
+    from their mean therefore count a fifth of what `kernel` holds: they begin
+    small and change slowly (docs/results.md).
+
+    With few filters, such as an image's channels, the phases are outputs of one
+    3x3 convolution, and a depth-to-space puts them in their places: the same to
+    rounding.
 
     Args:
         filters: Width of the output.
@@ -34,18 +41,40 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
         return {**keras.layers.Layer.get_config(self), "filters": self.filters}
 
     def call(self, x):
-        if self.filters >= _FEW_FILTERS:
-            return super().call(x)
-        outputs = ops.conv(x, self._phases(), padding="same")
-        return ops.depth_to_space(outputs, 2) + self.bias
+        # An even output reads the inputs before and at its place by taps 3 and
+        # 1, an odd one those at and after it by taps 2 and 0.
+        phases = _reorder(self.kernel)
+        phases = ops.reshape(phases, (2, 2, 2, 2, *self.kernel.shape[2:]))
+        means = ops.mean(phases, axis=(1, 3), keepdims=True)
+        distances = means - ops.mean(means, axis=(0, 2), keepdims=True)
+        phases = phases - (1.0 - _PHASE_RATE) * distances
+        if self.filters < _FEW_FILTERS:
+            outputs = ops.conv(x, _as_channels(phases), padding="same")
+            outputs = ops.depth_to_space(outputs, 2)
+        else:
+            kernel = _reorder(ops.reshape(phases, self.kernel.shape))
+            outputs = ops.conv_transpose(x, kernel, 2, padding="same")
+        return outputs + self.bias
 
-    def _phases(self):
-        """The four cases' filters, `[3, 3, C, 4 * filters]`."""
-        # Tap 4 is 0. An even output reads the inputs before and at its place,
-        # an odd one those at and after it.
-        taps = ops.array([[3, 1, 4], [4, 2, 0]])
-        kernel = ops.pad(self.kernel, [[0, 1], [0, 1], [0, 0], [0, 0]])
-        kernel = ops.take(ops.take(kernel, taps, axis=0), taps, axis=2)
-        # From row case, row, column case, column, filter, C.
-        kernel = ops.transpose(kernel, (1, 3, 5, 0, 2, 4))
-        return ops.reshape(kernel, (3, 3, -1, 4 * self.filters))
+
+def _reorder(kernel):
+    """Taps by phase, from `[4, 4, ...]`, or back to that."""
+    rows = ops.take(kernel, [3, 1, 2, 0], axis=0)
+    return ops.take(rows, [3, 1, 2, 0], axis=1)
+
+
+def _as_channels(phases):
+    """Phases `[2, 2, 2, 2, filters, C]` as `[3, 3, C, 4 * filters]`.
+
+    The third tap is 0: an even phase's last, an odd one's first.
+    """
+    for phase, tap in ((0, 1), (2, 3)):
+        parts = []
+        for i, part in enumerate(ops.unstack(phases, axis=phase)):
+            padding = [[0, 0]] * 5
+            padding[tap - 1] = [i, 1 - i]
+            parts.append(ops.pad(part, padding))
+        phases = ops.stack(parts, axis=phase)
+    # From row phase, row, column phase, column, filter, C.
+    kernel = ops.transpose(phases, (1, 3, 5, 0, 2, 4))
+    return ops.reshape(kernel, (*kernel.shape[:3], -1))
