@@ -154,7 +154,7 @@ def test_flagfiles_are_found_in_experiments(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     seen = []
     cli.run(seen.extend, ["--flagfile=emoji.flags", "--steps=3"])
-    assert seen[0] == "--dataset=emoji64"
+    assert "--dataset=emoji64" in seen
     assert seen[-1] == "--steps=3"
 
 
