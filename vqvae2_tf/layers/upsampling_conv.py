@@ -6,7 +6,7 @@ from keras import ops
 # With fewer filters than this, a transposed convolution leaves most of a
 # processor's vector units idle (docs/results.md).
 _FEW_FILTERS = 8
-_PHASE_RATE = 0.2
+_PHASE_RATE = 0.3
 
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
@@ -17,7 +17,7 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
     columns: four phases, each a 2x2 convolution. Where the input is constant,
     the phases differ by the sums of their taps, which shows as dots in flat
     areas. The loss sees little of them, so that they stay. The sums' distances
-    from their mean therefore count a fifth of what `kernel` holds: they begin
+    from their mean therefore count three tenths of what `kernel` holds: they begin
     small and change slowly (docs/results.md).
 
     With few filters, such as an image's channels, the phases are outputs of one
