@@ -305,7 +305,7 @@ def dense_conv2d(x, kernel, stride=1):
 
 
 def upsampling_kernel(conv):
-    """The filter of an `UpsamplingConv`: three tenths of the dots are left in it."""
+    """The filter of an `UpsamplingConv`, with three tenths of the dots."""
     kernel = array(conv.kernel)
     dots = {
         phase: kernel[phase[0] :: 2, phase[1] :: 2].mean((0, 1))

@@ -17,8 +17,8 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
     columns: four phases, each a 2x2 convolution. Where the input is constant,
     the phases differ by the sums of their taps, which shows as dots in flat
     areas. The loss sees little of them, so that they stay. The sums' distances
-    from their mean therefore count three tenths of what `kernel` holds: they begin
-    small and change slowly (docs/results.md).
+    from their mean therefore count three tenths of what `kernel` holds: they
+    begin small and change slowly (docs/results.md).
 
     With few filters, such as an image's channels, the phases are outputs of one
     3x3 convolution, and a depth-to-space puts them in their places: the same to
