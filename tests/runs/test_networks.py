@@ -94,3 +94,15 @@ def test_learning_rates_are_of_the_chosen_schedule():
     assert rate(1, prior_schedule="paper") == pytest.approx(expected)
     plan = networks.training_plan(config, prior, 1)
     assert (plan.steps, plan.batch_size, plan.steps_per_call) == (4, 4, 2)
+
+
+def test_adam_has_the_papers_numbers_and_those_of_the_flags():
+    config = parse("--prior_adam_beta_2=0.5,0.75")
+    prior = networks.make_prior(config, 1, 0)
+    for index, beta_2 in ((None, 0.999), (0, 0.5), (1, 0.75)):
+        adam = networks.training_plan(config, prior, index).make_optimizer()
+        assert (adam.beta_1, adam.beta_2) == (0.9, beta_2)
+        assert adam.epsilon == 1e-8
+    config = config.replace(adam_beta_2=0.9)
+    adam = networks.training_plan(config, prior).make_optimizer()
+    assert adam.beta_2 == 0.9

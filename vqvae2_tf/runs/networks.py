@@ -243,11 +243,17 @@ def training_plan(
         rate = PriorSchedule(rate, model.schedule_width)
     elif value("schedule") == "cosine":
         rate = cosine_schedule(rate, value("steps"))
+
+    def make_optimizer():
+        # TensorFlow's epsilon, which the paper's code had; Keras' is 1e-7.
+        return keras.optimizers.Adam(
+            rate, beta_2=value("adam_beta_2"), epsilon=1e-8
+        )
+
     return TrainingPlan(
         steps=value("steps"),
         batch_size=value("batch_size"),
-        # TensorFlow's epsilon, which the paper's code had; Keras' is 1e-7.
-        make_optimizer=lambda: keras.optimizers.Adam(rate, epsilon=1e-8),
+        make_optimizer=make_optimizer,
         polyak_decay=value("polyak_decay"),
         seed=config.seed,
         steps_per_call=config.steps_per_loop,
