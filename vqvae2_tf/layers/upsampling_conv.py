@@ -41,40 +41,35 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
         return {**keras.layers.Layer.get_config(self), "filters": self.filters}
 
     def call(self, x):
-        # An even output reads the inputs before and at its place by taps 3 and
-        # 1, an odd one those at and after it by taps 2 and 0.
-        phases = _reorder(self.kernel)
-        phases = ops.reshape(phases, (2, 2, 2, 2, *self.kernel.shape[2:]))
-        means = ops.mean(phases, axis=(1, 3), keepdims=True)
-        distances = means - ops.mean(means, axis=(0, 2), keepdims=True)
-        phases = phases - (1.0 - _PHASE_RATE) * distances
+        # A phase has every other tap along both axes.
+        taps = ops.reshape(self.kernel, (2, 2, 2, 2, *self.kernel.shape[2:]))
+        means = ops.mean(taps, axis=(0, 2), keepdims=True)
+        distances = means - ops.mean(means, axis=(1, 3), keepdims=True)
+        taps = taps - (1.0 - _PHASE_RATE) * distances
+        kernel = ops.reshape(taps, self.kernel.shape)
         if self.filters < _FEW_FILTERS:
-            outputs = ops.conv(x, _as_channels(phases), padding="same")
+            outputs = ops.conv(x, _as_channels(kernel), padding="same")
             outputs = ops.depth_to_space(outputs, 2)
         else:
-            kernel = _reorder(ops.reshape(phases, self.kernel.shape))
             outputs = ops.conv_transpose(x, kernel, 2, padding="same")
         return outputs + self.bias
 
 
-def _reorder(kernel):
-    """Taps by phase, from `[4, 4, ...]`, or back to that."""
-    rows = ops.take(kernel, [3, 1, 2, 0], axis=0)
-    return ops.take(rows, [3, 1, 2, 0], axis=1)
+def _as_channels(kernel):
+    """A filter `[4, 4, filters, C]` as `[3, 3, C, 4 * filters]`.
 
-
-def _as_channels(phases):
-    """Phases `[2, 2, 2, 2, filters, C]` as `[3, 3, C, 4 * filters]`.
-
-    The third tap is 0: an even phase's last, an odd one's first.
+    Along each axis an even output reads the inputs before and at its place, by
+    taps 3 and 1, and an odd one those at and after it, by taps 2 and 0.
     """
-    for phase, tap in ((0, 1), (2, 3)):
+    taps = ops.flip(kernel, axis=(0, 1))
+    taps = ops.reshape(taps, (2, 2, 2, 2, *kernel.shape[2:]))
+    # The phase's axis and its taps': the third tap is 0.
+    for phase, tap in ((1, 0), (3, 2)):
         parts = []
-        for i, part in enumerate(ops.unstack(phases, axis=phase)):
+        for i, part in enumerate(ops.unstack(taps, axis=phase)):
             padding = [[0, 0]] * 5
-            padding[tap - 1] = [i, 1 - i]
+            padding[tap] = [i, 1 - i]
             parts.append(ops.pad(part, padding))
-        phases = ops.stack(parts, axis=phase)
-    # From row phase, row, column phase, column, filter, C.
-    kernel = ops.transpose(phases, (1, 3, 5, 0, 2, 4))
-    return ops.reshape(kernel, (*kernel.shape[:3], -1))
+        taps = ops.stack(parts, axis=phase)
+    taps = ops.transpose(taps, (0, 2, 5, 1, 3, 4))
+    return ops.reshape(taps, (*taps.shape[:3], -1))
