@@ -35,6 +35,7 @@ import numpy as np
 from vqvae2_tf import flags
 from vqvae2_tf.data import emoji64
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import load
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import folder
@@ -141,6 +142,13 @@ def classes_to_draw(class_names):
     for row in rows:
         counts[row["group"]][row[column]] += 1
     labels, groups = [], []
+    missing = {name for own in counts.values() for name in own}
+    missing -= set(class_names)
+    if missing:
+        raise UserError(
+            "--run_dir: expected a run with emoji64's classes. Its generator "
+            f"has no {shorten(sorted(missing), 5)}."
+        )
     for index, own in enumerate(counts.values()):
         numbers = shares(list(own.values()), PER_GROUP)
         names = np.repeat(list(own), numbers)
@@ -165,7 +173,9 @@ def percentiles(values):
 
 def main(arguments):
     """Trains the classifier, or prints what it says of a run's samples."""
-    options = flags.parse(FLAGS, arguments, __doc__, known_only=True)[0]
+    options, _ = flags.parse(FLAGS, arguments, known_only=True)
+    if not options["run_dir"]:
+        flags.parse(FLAGS, arguments, __doc__)  # For --help, or an error.
     splits, groups = real_images()
     path = options["judge"]
     if options["train"]:

@@ -74,6 +74,11 @@ def test_training_images_are_known_and_found_out(monkeypatch, capsys, column):
     assert min(report["held_out_nearest_mse"]) > 1e-4
 
 
+def test_a_run_on_other_images_is_refused():
+    with pytest.raises(UserError, match="--run_dir: .*emoji64.*Activities"):
+        judge_samples.classes_to_draw(["cats", "dogs"])
+
+
 def test_samples_are_shared_out_in_proportion():
     assert judge_samples.shares([7, 2, 1], 10).tolist() == [7, 2, 1]
     assert judge_samples.shares([1, 1, 1], 50).tolist() == [17, 17, 16]

@@ -206,7 +206,7 @@ class VectorQuantizer(keras.layers.Layer):
         drawn = ops.take(vectors, ops.clip(index, 0, local_size - 1), axis=0)
         drawn = ops.where(is_here[:, None], drawn, 0.0)
         (drawn,) = replicas.sum_over_replicas([drawn])
-        # Known before the batch is, where its size is.
+        # A Python bool where the batch's size is static, a tensor where not.
         if is_scarce is False:
             return drawn
         noise = keras.random.normal(self.ema_sums.shape, seed=self._draws)
