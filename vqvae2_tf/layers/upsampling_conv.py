@@ -1,10 +1,11 @@
 """Transposed convolution that doubles height and width."""
 
 import keras
+import numpy as np
 from keras import ops
 
 # With fewer filters than this, a transposed convolution leaves most of a
-# processor's vector units idle (docs/results.md).
+# processor's float32 units idle (docs/results.md).
 _FEW_FILTERS = 8
 _PHASE_RATE = 0.3
 
@@ -20,9 +21,9 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
     from their mean therefore count three tenths of what `kernel` holds: they
     begin small and change slowly (docs/results.md).
 
-    With few filters, such as an image's channels, the phases are outputs of one
-    3x3 convolution, and a depth-to-space puts them in their places: the same to
-    rounding.
+    With few filters, such as an image's channels, and in float32, the phases are
+    outputs of one 3x3 convolution where no gradients are needed, and a
+    depth-to-space puts them in their places: the same to rounding.
 
     Args:
         filters: Width of the output.
@@ -40,19 +41,29 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
     def get_config(self):
         return {**keras.layers.Layer.get_config(self), "filters": self.filters}
 
-    def call(self, x):
-        # A phase has every other tap along both axes.
-        taps = ops.reshape(self.kernel, (2, 2, 2, 2, *self.kernel.shape[2:]))
-        means = ops.mean(taps, axis=(0, 2), keepdims=True)
-        distances = means - ops.mean(means, axis=(1, 3), keepdims=True)
-        taps = taps - (1.0 - _PHASE_RATE) * distances
+    def call(self, x, training=False):
+        taps = ops.reshape(self.kernel, (16, -1))
+        taps = ops.matmul(ops.cast(_PHASES, taps.dtype), taps)
         kernel = ops.reshape(taps, self.kernel.shape)
-        if self.filters < _FEW_FILTERS:
+        few_filters = self.filters < _FEW_FILTERS
+        if few_filters and self.compute_dtype == "float32" and not training:
             outputs = ops.conv(x, _as_channels(kernel), padding="same")
             outputs = ops.depth_to_space(outputs, 2)
         else:
             outputs = ops.conv_transpose(x, kernel, 2, padding="same")
-        return outputs + self.bias
+        return ops.add(outputs, self.bias)
+
+
+def _phase_matrix():
+    """The `[16, 16]` map of a filter's taps to those that are applied."""
+    taps = np.arange(4)
+    # Whether two taps are of one phase, along one axis and along both.
+    along = np.equal.outer(taps % 2, taps % 2)
+    distances = np.kron(along, along) / 4 - 1 / 16
+    return np.eye(16) - (1 - _PHASE_RATE) * distances
+
+
+_PHASES = _phase_matrix()
 
 
 def _as_channels(kernel):
