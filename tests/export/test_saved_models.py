@@ -28,7 +28,7 @@ from vqvae2_tf.sampling import sample_levels
 
 IMAGE_SIZE = (8, 12)
 LABELS, SEED = [2, 0, 1], 5
-DEFAULTS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+DEFAULTS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 1.0}
 # What is drawn with: one number, or one a level.
 OPTIONS = {
     "shared": {"temperature": 0.7},
@@ -38,6 +38,7 @@ OPTIONS = {
         "top_k": [1, 6],
         "top_p": [1.0, 0.4],
     },
+    "guided": {"temperature": 0.7, "guidance": [4.0, 1.0]},
 }
 
 LOADER = """
@@ -57,7 +58,8 @@ generator = tf.saved_model.load(f"{folder}/generator")
 def tensors(options):
     return {"temperature": tf.constant(options["temperature"]),
             "top_k": tf.constant(options["top_k"]),
-            "top_p": tf.constant(options["top_p"])}
+            "top_p": tf.constant(options["top_p"]),
+            "guidance": tf.constant(options["guidance"])}
 
 labels, seed = tf.constant([2, 0, 1]), tf.constant(5)
 codes = autoencoder.encode(images)
@@ -126,12 +128,18 @@ def networks():
     model(images(), training=True)
     top, bottom = model.levels(IMAGE_SIZE)
     priors = [
-        PixelSNAIL(top, **{**SMALL_PRIOR, "layers": 1}, num_classes=3),
+        PixelSNAIL(
+            top,
+            **{**SMALL_PRIOR, "layers": 1},
+            num_classes=3,
+            label_dropout=0.1,
+        ),
         PixelSNAIL(
             bottom,
             [top],
             **{**SMALL_PRIOR, "attention_every": 0},
             num_classes=3,
+            label_dropout=0.1,
         ),
     ]
     for prior in priors:

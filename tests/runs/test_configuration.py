@@ -150,6 +150,10 @@ def test_prior_flagfiles_have_the_tables_numbers(name):
             "--prior_attention_every=0,3",
             "bottom prior: --prior_attention_every .* --prior_layers",
         ),
+        (
+            "--guidance=1,2 --prior_label_dropout=0.1,0",
+            "bottom prior: --guidance .* --prior_label_dropout above 0",
+        ),
         ("--temperature=0", "--temperature.*0.001"),
         ("--top_k=1.5", "--top_k.*whole number"),
         ("--dataset=", "--dataset must be given"),

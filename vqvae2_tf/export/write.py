@@ -101,7 +101,7 @@ def export_generator(
     levels = [prior.level for prior in priors]
     num_classes = max(prior.num_classes for prior in priors)
     decode = _decode_function(autoencoder, levels)
-    table = {flag.name: flag for p in priors for flag in p.SAMPLING_FLAGS}
+    table = {flag.name: flag for p in priors for flag in p.sampling_flags}
     labels_spec = tf.TensorSpec((None,), tf.int32, "labels")
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
     ids_spec = tf.TensorSpec((None,), tf.int32, "sample_ids")
@@ -118,7 +118,7 @@ def export_generator(
             for name, value in options.items()
         }
         own = [
-            {flag.name: spread[flag.name][i] for flag in prior.SAMPLING_FLAGS}
+            {flag.name: spread[flag.name][i] for flag in prior.sampling_flags}
             for i, prior in enumerate(priors)
         ]
         return sample_levels(
@@ -156,7 +156,7 @@ def export_generator(
 
     fields = ("name", "minimum", "maximum", "help")
     options = [{f: getattr(flag, f) for f in fields} for flag in table.values()]
-    own = [{f.name: f.default for f in p.SAMPLING_FLAGS} for p in priors]
+    own = [{f.name: f.default for f in p.sampling_flags} for p in priors]
     for option, flag in zip(options, table.values(), strict=True):
         # A level without the option ignores its value.
         option["default"] = [x.get(flag.name, flag.default) for x in own]

@@ -21,9 +21,9 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
     from their mean therefore count three tenths of what `kernel` holds: they
     begin small and change slowly (docs/results.md).
 
-    With few filters, such as an image's channels, and in float32, the phases are
-    outputs of one 3x3 convolution where no gradients are needed, and a
-    depth-to-space puts them in their places: the same to rounding.
+    With few filters, such as an image's channels, the phases are in float32
+    and without gradients outputs of one 3x3 convolution, and a depth-to-space
+    puts them in their places: the same to rounding.
 
     Args:
         filters: Width of the output.

@@ -1,13 +1,16 @@
 """What every prior has: its level, its likelihood and its samples."""
 
 import math
+import numbers
 
 import keras
 from keras import ops
 
+from vqvae2_tf.flags import Flag
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors.heads import CategoricalHead
 from vqvae2_tf.sampling import incremental
+from vqvae2_tf.sampling.guidance import Guided
 from vqvae2_tf.trainable import Trainable
 
 
@@ -21,22 +24,41 @@ class Prior(Trainable):
         level: `Level` of the code maps.
         coarser: `Level`s that are given, coarsest first.
         num_classes: Number of labels; 0 for an unconditional prior.
+        label_dropout: Probability that, in training, an image's label is -1,
+            as for an image without one: what guidance needs.
 
     Attributes:
         schedule_width: Width that scales the paper's learning rate.
         SAMPLING_FLAGS: `flags.Flag`s of the options of `draw`, numbers. The
             commands, the exports and `sampling.sample` pass them on by name.
+        sampling_flags: Those of them that this prior has.
     """
 
     selection_metric = "nll"
     schedule_width = 1
     SAMPLING_FLAGS = ()
 
-    def __init__(self, level, coarser=(), num_classes=0, **kwargs):
+    def __init__(
+        self, level, coarser=(), num_classes=0, label_dropout=0.0, **kwargs
+    ):
         super().__init__(**kwargs)
         self.level = Level.of(level)
         self.coarser = [Level.of(other) for other in coarser]
         self.num_classes = num_classes
+        self.label_dropout = label_dropout
+        if label_dropout:
+            self._label_draws = keras.random.SeedGenerator()
+
+    @property
+    def sampling_flags(self):
+        return self.SAMPLING_FLAGS
+
+    def check_options(self, **options):
+        """Raises `ValueError` if options of `draw` do not fit this prior.
+
+        Args:
+            **options: Values of `SAMPLING_FLAGS` by name, each in its range.
+        """
 
     def nll(self, codes, labels=None, coarser=(), training=False):
         """Negative log likelihood.
@@ -117,6 +139,11 @@ class Prior(Trainable):
         """
         *coarser, codes = batch["codes"][: len(self.coarser) + 1]
         labels = batch["label"] if self.num_classes else None
+        if training and self.label_dropout and self.num_classes:
+            drawn = keras.random.uniform(
+                ops.shape(labels), seed=self._label_draws
+            )
+            labels = ops.where(drawn < self.label_dropout, -1, labels)
         nll = self.nll(codes, labels, coarser, training)
         weights = batch.get("weight", ops.ones_like(nll))
         statistics = {"images": ops.sum(weights), "nll": ops.sum(weights * nll)}
@@ -138,20 +165,51 @@ class RasterPrior(Prior):
     """Base of priors that draw one position after another, in raster order.
 
     A subclass has a `head` (such as `heads.CategoricalHead`, whose sampling
-    options are the default), is called as
+    options come with `guidance`), is called as
     `prior(codes, labels, coarser, training)` for the parameters of each
     position's distribution, `[B, H, W, ...]`, and has the same computation
     position by position: `initial_state`, `next_row`, `step` and `write`.
     """
 
-    SAMPLING_FLAGS = CategoricalHead.SAMPLING_FLAGS
+    SAMPLING_FLAGS = (
+        *CategoricalHead.SAMPLING_FLAGS,
+        Flag(
+            "guidance",
+            1.0,
+            "Factor of what the class adds to the logits; 1 for no guidance.",
+            0.0,
+            100.0,
+        ),
+    )
+
+    @property
+    def sampling_flags(self):
+        flags = self.SAMPLING_FLAGS
+        is_guided = self.num_classes and self.label_dropout
+        return [f for f in flags if f.name != "guidance" or is_guided]
+
+    def check_options(self, guidance=1.0, **options):
+        if guidance != 1 and not self.label_dropout:
+            raise ValueError(
+                "`guidance` other than 1 needs a prior trained with "
+                f"`label_dropout` above 0. Received: {guidance}"
+            )
 
     def nll(self, codes, labels=None, coarser=(), training=False):
         parameters = self(codes, labels, coarser, training=training)
         return ops.mean(self.head.nll(parameters, codes), axis=(1, 2))
 
-    def draw(self, noise, *args, **kwargs):
-        return incremental.draw(self, noise, *args, **kwargs)
+    def draw(self, noise, *args, guidance=1.0, **kwargs):
+        def plain():
+            return incremental.draw(self, noise, *args, **kwargs)
+
+        def guided():
+            prior = Guided(self, guidance)
+            return incremental.draw(prior, noise, *args, **kwargs)
+
+        if isinstance(guidance, numbers.Real):
+            return plain() if guidance == 1 else guided()
+        return ops.cond(guidance == 1, plain, guided)
 
     def initial_state(self, batch_size, labels=None, coarser=()):
         """State above the first row: a nest of tensors.

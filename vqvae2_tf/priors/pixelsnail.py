@@ -26,6 +26,7 @@ FLAGS = (
     Flag("output_layers", 0, "Number of 1x1 gated layers at the end.", 0),
     Flag("conditioning_blocks", 20, "Blocks that read the coarser codes.", 0),
     Flag("conditioning_units", 1024, "Width of the conditioning stack.", 4),
+    Flag("label_dropout", 0.0, "Share of labels that guidance drops.", 0, 0.99),
     Flag("rematerialize", False, "Save memory by recomputation.", role=CONDUCT),
 )
 
@@ -62,6 +63,7 @@ class PixelSNAIL(RasterPrior):
         output_layers: Number of 1x1 gated layers at the end.
         conditioning_blocks: Blocks of the conditioning stack.
         conditioning_units: Width of the conditioning stack.
+        label_dropout: See `Prior`.
         rematerialize: Whether the gradient computes the gated layers again
             instead of keeping their activations.
 
@@ -100,10 +102,11 @@ class PixelSNAIL(RasterPrior):
         output_layers=0,
         conditioning_blocks=20,
         conditioning_units=1024,
+        label_dropout=0.0,
         rematerialize=False,
         **kwargs,
     ):
-        super().__init__(level, coarser, num_classes, **kwargs)
+        super().__init__(level, coarser, num_classes, label_dropout, **kwargs)
         if attention_every > layers:
             raise ValueError(
                 "`attention_every` must be at most `layers`. Received: "

@@ -133,10 +133,15 @@ def levels(config) -> list[Level]:
 
 def check(config) -> None:
     """Raises `UserError` if a prior cannot be made as its flags want it."""
-    indices = range(len(config.levels))
-    _without_weights(
-        lambda: [make_prior(config, i, 0, build=False) for i in indices]
-    )
+
+    def check_one(index):
+        prior = make_prior(config, index, 0, build=False)
+        names = [flag.name for flag in prior.SAMPLING_FLAGS]
+        with _as_flags(prior, _PREFIX, f"{prior.level.name} prior: "):
+            prior.check_options(**{n: getattr(config, n)[index] for n in names})
+
+    for index in range(len(config.levels)):
+        _without_weights(lambda index=index: check_one(index))
 
 
 def _without_weights(function):
@@ -157,18 +162,19 @@ def _without_weights(function):
 @contextlib.contextmanager
 def _as_flags(model, prefix="", level=""):
     """Turns a network's `ValueError` into a sentence that names flags."""
-    names = {flag.name for flag in model.FLAGS}
+    names = {flag.name: f"--{prefix}{flag.name}" for flag in model.FLAGS}
+    for flag in getattr(model, "SAMPLING_FLAGS", ()):
+        names[flag.name] = f"--{flag.name}"
 
-    def flag(match):
-        known = match[1] in names
-        return f"--{prefix}{match[1]}" if known else match[0]
+    def name(match):
+        return names.get(match[1], match[0])
 
     try:
         yield
     except UserError:
         raise
     except ValueError as error:
-        text = re.sub(r"`(\w+)`", flag, one_line(error))
+        text = re.sub(r"`(\w+)`", name, one_line(error))
         raise UserError(f"{level}{text}") from error
 
 

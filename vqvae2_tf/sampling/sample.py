@@ -150,7 +150,7 @@ def sample_levels(
 
 def _checked(prior, options):
     """All options of a prior, by name, with the defaults of those not given."""
-    table = {flag.name: flag for flag in prior.SAMPLING_FLAGS}
+    table = {flag.name: flag for flag in prior.sampling_flags}
     values = {name: flag.default for name, flag in table.items()}
     for name, value in options.items():
         if name not in table:
