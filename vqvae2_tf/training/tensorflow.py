@@ -137,15 +137,55 @@ def make_train_function(
     """Compiles training steps.
 
     Args:
-        model: Built inside `strategy.scope()`; see `Trainable`.
-        optimizers: One for each of the model's objectives, built for its
-            variables.
-        averages: The averages of the model's trainable variables.
+        model: As for `make_replica_step`.
+        optimizers: As for `make_replica_step`.
+        averages: As for `make_replica_step`.
         strategy: `tf.distribute.Strategy`.
 
     Returns:
         Function of an iterator over distributed batches and a number of steps,
         int32 scalar tensor, to the losses' and the statistics' sums.
+    """
+    replica_step = make_replica_step(model, optimizers, averages, strategy)
+
+    @tf.function
+    def one_step(batches):
+        outputs = strategy.run(replica_step, args=(next(batches),))
+        return _sum_over_replicas(strategy, outputs)
+
+    @tf.function
+    def run_steps(batches, count):
+        # One call in the graph, not one before the loop and one in it: the
+        # step is large and compiled where it is called.
+        outputs = one_step.get_concrete_function(batches).structured_outputs
+        totals = tf.nest.map_structure(
+            lambda output: tf.zeros(output.shape, output.dtype), outputs
+        )
+        for _ in tf.range(count):
+            totals = tf.nest.map_structure(tf.add, totals, one_step(batches))
+        return totals
+
+    return run_steps
+
+
+def make_replica_step(
+    model: keras.Model,
+    optimizers: Mapping[str, keras.optimizers.Optimizer],
+    averages: Averages,
+    strategy: tf.distribute.Strategy,
+) -> Callable:
+    """The training step of one replica.
+
+    Args:
+        model: Built inside `strategy.scope()`; see `Trainable`.
+        optimizers: One for each of the model's objectives, built for its
+            variables.
+        averages: The averages of the model's trainable variables.
+        strategy: `tf.distribute.Strategy` that runs it.
+
+    Returns:
+        Function of a replica's batch to its share of the loss and its
+        statistics.
     """
     objectives = model.objectives()
 
@@ -167,24 +207,7 @@ def make_train_function(
         averages.update(step)
         return tf.add_n(list(losses.values())), statistics
 
-    @tf.function
-    def one_step(batches):
-        outputs = strategy.run(replica_step, args=(next(batches),))
-        return _sum_over_replicas(strategy, outputs)
-
-    @tf.function
-    def run_steps(batches, count):
-        # One call in the graph, not one before the loop and one in it: the
-        # step is large and compiled where it is called.
-        outputs = one_step.get_concrete_function(batches).structured_outputs
-        totals = tf.nest.map_structure(
-            lambda output: tf.zeros(output.shape, output.dtype), outputs
-        )
-        for _ in tf.range(count):
-            totals = tf.nest.map_structure(tf.add, totals, one_step(batches))
-        return totals
-
-    return run_steps
+    return replica_step
 
 
 def _sum_over_replicas(strategy, outputs):

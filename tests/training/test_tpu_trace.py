@@ -1,0 +1,192 @@
+"""The training step under TPUStrategy, traced for eight cores, never run.
+
+TPUStrategy builds its graph without a TPU once it is told of one. What XLA
+cannot compile is found by lowering the same step for this processor: the
+operations that XLA knows are the same for both, but for a few.
+"""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.tpu import tpu_system_metadata
+
+from tests.helpers import SMALL_PRIOR
+from tests.helpers import codes_of
+from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.level import Level
+from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.training.averages import Averages
+from vqvae2_tf.training.tensorflow import make_replica_step
+
+CORES = 8
+LEVELS = [Level("top", 2, 3, 5), Level("bottom", 4, 6, 7)]
+
+
+class NoTPU(tf.distribute.cluster_resolver.TPUClusterResolver):
+    """Tells TPUStrategy of eight cores that are not there."""
+
+    def __init__(self):
+        super().__init__(tpu="local")
+
+    def get_tpu_system_metadata(self):
+        device = collections.namedtuple(
+            "Device", "name device_type memory_limit_bytes incarnation"
+        )
+        host = "/job:localhost/replica:0/task:0/device:"
+        cores = [(f"{host}TPU:{i}", "TPU", 0, 0) for i in range(CORES)]
+        devices = [device(*x) for x in [*cores, (f"{host}CPU:0", "CPU", 0, 0)]]
+        return tpu_system_metadata.TPUSystemMetadata(
+            num_cores=CORES,
+            num_hosts=1,
+            num_of_cores_per_host=CORES,
+            topology=None,
+            devices=devices,
+        )
+
+
+@pytest.fixture(scope="module")
+def tpu_strategy():
+    return tf.distribute.TPUStrategy(NoTPU())
+
+
+def autoencoder():
+    model = VQVAE2(
+        strides=(2, 2),
+        hidden_units=4,
+        residual_units=2,
+        residual_layers=1,
+        num_codes=6,
+        code_dim=3,
+        level_dropout=0.1,
+        level_dropout_steps=10,
+        dead_code_restart_steps=2,
+        seed=0,
+    )
+    model.build((None, 8, 12, 3))
+    return model
+
+
+def prior(index):
+    model = PixelSNAIL(
+        LEVELS[index],
+        LEVELS[:index],
+        num_classes=3,
+        **{**SMALL_PRIOR, "dropout": 0.1, "label_dropout": 0.1},
+    )
+    model.build()
+    return model
+
+
+NETWORKS = {
+    "autoencoder": autoencoder,
+    "top prior": lambda: prior(0),
+    "bottom prior": lambda: prior(1),
+}
+
+
+def batch(model):
+    if isinstance(model, VQVAE2):
+        return {"image": np.zeros((2, 8, 12, 3), "float32")}
+    codes = tuple(codes_of(level, 2) for level in LEVELS)
+    return {"codes": codes, "label": np.zeros(2, "int32")}
+
+
+def make_step(make_model, strategy):
+    """A step and its batch, made in the strategy's scope."""
+    with strategy.scope():
+        model = make_model()
+        optimizer = keras.optimizers.Adam(1e-3)
+        optimizer.build(model.trainable_variables)
+        averages = Averages(model.trainable_variables, 0.9)
+    optimizers = {"loss": optimizer}
+    step = make_replica_step(model, optimizers, averages, strategy)
+    return step, tf.nest.map_structure(tf.constant, batch(model))
+
+
+def trace(make_model, strategy):
+    """The operations of a step on all cores, by type.
+
+    Raises:
+        ValueError: If one has what TPUs lack: a string, or a shape that is not
+            known before it runs.
+    """
+    with tf.Graph().as_default() as graph:
+        step, inputs = make_step(make_model, strategy)
+        before = set(graph.get_operations())
+        strategy.run(step, args=(inputs,))
+    operations = [o for o in graph.get_operations() if o not in before]
+    # TPUStrategy's own, which reports whether the cores' program compiled.
+    operations = [o for o in operations if o.type != "TPUCompilationResult"]
+    for operation in operations:
+        for output in operation.outputs:
+            if output.dtype == tf.string:
+                raise ValueError(f"string: {operation.name}")
+            if not output.shape.is_fully_defined():
+                raise ValueError(f"dynamic shape: {operation.name}")
+    return collections.Counter(o.type for o in operations)
+
+
+def lower(make_model):
+    """Translates a step to XLA's language, without compiling it."""
+    step, inputs = make_step(make_model, tf.distribute.get_strategy())
+    compiled = tf.function(step, jit_compile=True)
+    return compiled.experimental_get_compiler_ir(inputs)(stage="hlo")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_has_only_what_tpus_have(name, tpu_strategy):
+    operations = trace(NETWORKS[name], tpu_strategy)
+    if name == "autoencoder":
+        # More than the gradients': the codebooks' statistics.
+        gradients = len(autoencoder().trainable_variables)
+        assert operations["CrossReplicaSum"] > gradients
+    assert operations["CrossReplicaSum"]
+    assert "HloModule" in lower(NETWORKS[name])
+
+
+class Spoiled(VQVAE2):
+    """An autoencoder with something more in its loss."""
+
+    def loss_and_statistics(self, batch, training=False):
+        loss, statistics = super().loss_and_statistics(batch, training)
+        return loss + self.spoil(loss, batch["image"]), statistics
+
+
+class OfText(Spoiled):
+    def spoil(self, loss, image):
+        text = tf.strings.as_string(loss)
+        return tf.strings.to_number(text)
+
+
+class OfChosenPixels(Spoiled):
+    def spoil(self, loss, image):
+        return tf.reduce_sum(tf.boolean_mask(image, image > 0.0))
+
+
+class OfPython(Spoiled):
+    def spoil(self, loss, image):
+        found = tf.numpy_function(np.float32, [loss], tf.float32)
+        return tf.ensure_shape(found, ())
+
+
+def spoiled(kind):
+    model = kind(strides=(2,), hidden_units=4, residual_units=2, num_codes=6)
+    model.build((None, 8, 12, 3))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [(OfText, "string"), (OfChosenPixels, "dynamic shape")],
+)
+def test_what_tpus_lack_is_found(kind, message, tpu_strategy):
+    with pytest.raises(ValueError, match=message):
+        trace(lambda: spoiled(kind), tpu_strategy)
+
+
+def test_an_operation_that_tpus_lack_is_found():
+    with pytest.raises(ValueError, match="unsupported operations.*PyFunc"):
+        lower(lambda: spoiled(OfPython))
