@@ -13,6 +13,7 @@ from vqvae2_tf.data import decoding
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
 
 # Images that a killed process has to look at again, at most.
 _KEPT_AFTER = 10_000
@@ -56,8 +57,8 @@ def look(
         """Stamp, hash or None, and reason or None."""
         try:
             data = atomic.read_bytes(os.path.join(folder, path))
-        except tf.errors.OpError as error:
-            unreadable[path] = one_line(error.message)
+        except OSError as error:
+            unreadable[path] = error.strerror or one_line(error)
             return None
         digest = hashlib.sha256(data).hexdigest()
         try:
@@ -101,7 +102,7 @@ def look(
 
 def forget(folder: str, index_dir: str) -> None:
     """Forgets what is known of a folder; see `look`."""
-    atomic.remove(_index_path(folder, index_dir))
+    filesystem.remove(_index_path(folder, index_dir))
 
 
 def _index_path(folder, index_dir):
@@ -127,8 +128,5 @@ def _read_index(path):
             # Another decoder may be able to read what this one could not.
             if digest or same_decoder
         }
-    except (
-        *(tf.errors.OpError, ValueError, LookupError),
-        *(TypeError, AttributeError),
-    ):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}  # Damaged: look again.

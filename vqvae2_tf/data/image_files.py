@@ -1,7 +1,6 @@
 """Image files as arrays."""
 
 import numpy as np
-import tensorflow as tf
 
 from vqvae2_tf.data import augmentation
 from vqvae2_tf.data import decoding
@@ -29,8 +28,9 @@ def read_image(
     """
     try:
         data = read_bytes(path)
-    except tf.errors.OpError as error:
-        raise UserError(f"cannot be read: {one_line(error.message)}") from error
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"cannot be read: {reason}") from error
     try:
         image = decoding.decode_image(data, channels)
     except decoding.UnreadableImageError as error:

@@ -6,10 +6,10 @@ import os
 import threading
 from collections.abc import Iterator
 
-import tensorflow as tf
-
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.files import filesystem
 
 # Whether this process writes files: of several hosts one does, the chief.
 is_chief = True
@@ -20,7 +20,7 @@ def replacing(path: str) -> Iterator[str]:
     """Writes a file or a folder under a temporary name and renames it.
 
     Args:
-        path: The final path; local, or any that `tf.io.gfile` reads.
+        path: The final path; local, or any that TensorFlow writes.
 
     Yields:
         The temporary path, in the same folder and with the same ending. If the
@@ -36,32 +36,33 @@ def replacing(path: str) -> Iterator[str]:
     temporary = os.path.join(folder, name + os.path.splitext(path)[1])
     try:
         with as_user_error(path):
-            tf.io.gfile.makedirs(folder)
+            filesystem.make_folders(folder)
         yield temporary
         if not is_chief:
             return
         with as_user_error(path):
-            if tf.io.gfile.isdir(temporary):
-                remove(path)
-            tf.io.gfile.rename(temporary, path, overwrite=True)
+            if filesystem.is_folder(temporary):
+                filesystem.remove(path)
+            filesystem.rename(temporary, path)
     finally:
-        remove(temporary)
+        filesystem.remove(temporary)
 
 
 @contextlib.contextmanager
 def as_user_error(what: str) -> Iterator[None]:
-    """Turns TensorFlow's file errors into a `UserError` about `what`."""
+    """Turns file errors into a `UserError` about `what`."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except OSError as error:
         if is_disk_full(error):
             raise
-        raise UserError(f"{what} cannot be written: {error.message}") from error
+        reason = error.strerror or one_line(error)
+        raise UserError(f"{what} cannot be written: {reason}") from error
 
 
 def read_bytes(path: str) -> bytes:
     """The contents of a file."""
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with filesystem.opened(path, "rb") as file:
         return file.read()
 
 
@@ -70,7 +71,7 @@ def write_bytes(path: str, data: bytes) -> None:
     with (
         replacing(path) as new,
         as_user_error(path),
-        tf.io.gfile.GFile(new, "wb") as file,
+        filesystem.opened(new, "wb") as file,
     ):
         file.write(data)
 
@@ -114,19 +115,11 @@ def check_writable(flag: str, folder: str) -> None:
     Raises:
         UserError: If nothing can be written there.
     """
-    is_new = not tf.io.gfile.exists(folder)
+    is_new = not filesystem.exists(folder)
     probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
     with as_user_error(f"--{flag}={folder}"):
-        tf.io.gfile.makedirs(folder)
+        filesystem.make_folders(folder)
         write_bytes(probe, b"")
-        tf.io.gfile.remove(probe)
+        filesystem.remove(probe)
         if is_new and os.path.isdir(folder):
             os.rmdir(folder)
-
-
-def remove(path: str) -> None:
-    """Removes a file or a whole folder, if it exists."""
-    if tf.io.gfile.isdir(path):
-        tf.io.gfile.rmtree(path)
-    elif tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)

@@ -4,10 +4,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-import tensorflow as tf
-
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
 
 try:
     import fcntl
@@ -30,7 +29,7 @@ def lock(folder: str, wait: bool = False) -> Iterator[None]:
         UserError: If another process has locked it and `wait` is false.
     """
     with atomic.as_user_error(folder):
-        tf.io.gfile.makedirs(folder)
+        filesystem.make_folders(folder)
     if fcntl is None or not os.path.isdir(folder):
         yield
         return

@@ -6,10 +6,9 @@ With them, interrupted work can resume safely.
 import os
 from collections.abc import Iterable
 
-import tensorflow as tf
-
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
 
 
 def claim(
@@ -33,8 +32,8 @@ def claim(
         UserError: If the folder's files were made with other settings.
     """
     path = os.path.join(folder, card)
-    if not tf.io.gfile.exists(path):
-        for target in filter(tf.io.gfile.exists, targets):
+    if not filesystem.exists(path):
+        for target in filter(filesystem.exists, targets):
             raise UserError(
                 f"{target} exists, but no {card} in {folder} records how it "
                 f"was made; {advice}."

@@ -10,6 +10,7 @@ import tensorflow as tf
 from vqvae2_tf.data.source import FOLDER_PREFIX
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
 from vqvae2_tf.files.listing import is_within
 from vqvae2_tf.files.lock import lock
 from vqvae2_tf.flags import LENGTH
@@ -220,9 +221,9 @@ def claim(config: Configuration) -> None:
             stack.enter_context(lock(folder))
         if config.overwrite:
             for entry in written:
-                atomic.remove(entry)
+                filesystem.remove(entry)
         elif _differing(config, earlier, SAMPLES):
-            atomic.remove(os.path.join(config.run_dir, SAMPLES_FILE))
+            filesystem.remove(os.path.join(config.run_dir, SAMPLES_FILE))
         atomic.write_text(path, config.to_json())
 
 

@@ -20,6 +20,7 @@ from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import write
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
 from vqvae2_tf.files import provenance
 from vqvae2_tf.files.lock import lock
 from vqvae2_tf.runs import earlier
@@ -276,10 +277,10 @@ class Run:
             if any(map(self._is_begun, priors)):
                 earlier.set_aside(self.config)
             elif tf.io.gfile.exists(codes):
-                atomic.remove(codes)
+                filesystem.remove(codes)
                 print(f"{codes}: removed, to be extracted again", flush=True)
             for prior in priors:
-                atomic.remove(self.path(prior, ORIGIN_FILE))
+                filesystem.remove(self.path(prior, ORIGIN_FILE))
 
     def train_prior(self, index: int, codes_dir: str, card: dict) -> None:
         """Stage 2 of one level.
@@ -327,9 +328,9 @@ class Run:
                         if name == folder.AUTOENCODER:
                             self._part_with_codes()
                     for entry in [*dependent, *folder.FINAL_FILES]:
-                        atomic.remove(self.path(entry))
+                        filesystem.remove(self.path(entry))
                     # Last: from here on the network counts as unfinished.
-                    atomic.remove(self.path(name, folder.MODEL_FILE))
+                    filesystem.remove(self.path(name, folder.MODEL_FILE))
                     self._train_now(name, make_model, make_plan, splits)
                     return
         path = self.path(name, folder.MODEL_FILE)

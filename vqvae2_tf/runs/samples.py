@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from vqvae2_tf.codes import npz
 from vqvae2_tf.errors import UserError
@@ -162,7 +161,7 @@ class SampleFolder:
         path = os.path.join(self.folder, self.path(IMAGES, label, index))
         try:
             return load_image(path)
-        except (OSError, tf.errors.OpError) as error:
+        except OSError as error:
             raise UserError(
                 f"{path} cannot be read; remove it to draw it again."
             ) from error

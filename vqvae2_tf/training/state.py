@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
-import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
+from vqvae2_tf.files import filesystem
+from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.atomic import replacing
 
 STATE_FILE = "state.safetensors"
@@ -28,7 +29,7 @@ def write_arrays(path: str, arrays: Mapping[str, Any]) -> None:
     another temporary file, which a killed process would leave behind.
 
     Args:
-        path: Local, or any that `tf.io.gfile` writes.
+        path: Local, or any that TensorFlow writes.
         arrays: Arrays or Keras variables, by name; copied to the host one at a
             time.
     """
@@ -48,7 +49,7 @@ def write_arrays(path: str, arrays: Mapping[str, Any]) -> None:
     text += b" " * (-len(text) % 8)
     with (
         replacing(path) as temporary,
-        tf.io.gfile.GFile(temporary, "wb") as file,
+        filesystem.opened(temporary, "wb") as file,
     ):
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
@@ -73,11 +74,10 @@ def read_arrays(
         UserError: If the file is damaged, or holds other arrays.
     """
     try:
-        if "://" in path:
-            with tf.io.gfile.GFile(path, "rb") as file:
-                found = safetensors.numpy.load(file.read())
-        else:
+        if filesystem.is_local(path):
             found = safetensors.numpy.load_file(path)
+        else:
+            found = safetensors.numpy.load(read_bytes(path))
     # NumPy lacks some of the format's dtypes: KeyError or TypeError.
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise _unusable(path, f"is damaged ({one_line(error)})") from error
@@ -126,7 +126,7 @@ def restore_state(
             has been changed.
     """
     path = os.path.join(folder, STATE_FILE)
-    if not tf.io.gfile.exists(path):
+    if not filesystem.exists(path):
         return
     named = _named(variables, counters)
     arrays = read_arrays(path, named)
@@ -147,16 +147,19 @@ def steps_taken(folder: str) -> int | None:
     """
     path = os.path.join(folder, STATE_FILE)
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with filesystem.opened(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            whole = file.tell()
+            file.seek(0)
             size = int.from_bytes(file.read(8), "little")
             # A damaged file may name any size.
-            header = json.loads(file.read(min(size, file.size())))
+            header = json.loads(file.read(min(size, whole)))
             name = next(n for n in header if n.endswith("/0000.iteration"))
             start, end = header[name]["data_offsets"]
             file.seek(8 + size + start)
             return int.from_bytes(file.read(end - start), "little")
     except (
-        *(tf.errors.OpError, ValueError, LookupError, StopIteration),
+        *(OSError, ValueError, LookupError, StopIteration),
         *(TypeError, AttributeError),
     ):
         return None
