@@ -285,6 +285,44 @@ def test_each_objective_trains_its_own_variables(tmp_path):
     assert trainer.step == 2
 
 
+class Rows(keras.Model):
+    """The mean of some rows of a table, in which rows may be repeated."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = keras.layers.Embedding(3, 1)
+
+    def build(self, input_shape=None):
+        self.table.build()
+
+    def objectives(self):
+        return {"loss": self.trainable_variables}
+
+    def loss_and_statistics(self, batch, training=False):
+        loss = keras.ops.mean(self.table(batch["row"]))
+        return loss, {"loss": loss}
+
+
+def test_an_embeddings_squared_gradient_is_that_of_all_its_uses():
+    rows = np.int32([0, 0, 0, 2])
+    examples = Examples(
+        lambda: tf.data.Dataset.from_tensor_slices({"row": rows}),
+        4,
+        lambda row, seed=None: row,
+    )
+    with ONE_DEVICE.scope():
+        model = Rows()
+        model.build()
+    adam = plan(make_optimizer=lambda: keras.optimizers.Adam(0.1, beta_2=0.5))
+    trainer = TensorFlowTrainer(model, examples, adam, ONE_DEVICE)
+    trainer.run(1)
+    (velocity,) = (
+        v for v in trainer._optimizer.variables if "velocity" in v.name
+    )
+    gradient = np.array([0.75, 0.0, 0.25])
+    np.testing.assert_allclose(array(velocity)[:, 0], 0.5 * gradient**2)
+
+
 REPLICAS = """
 import sys
 

@@ -198,7 +198,7 @@ def make_replica_step(
             count = strategy.num_replicas_in_sync
             losses = {name: loss / count for name, loss in losses.items()}
         gradients = {
-            name: tape.gradient(losses[name], variables)
+            name: list(map(_dense, tape.gradient(losses[name], variables)))
             for name, variables in objectives.items()
         }
         step = tf.identity(next(iter(optimizers.values())).iterations.value)
@@ -208,6 +208,16 @@ def make_replica_step(
         return tf.add_n(list(losses.values())), statistics
 
     return replica_step
+
+
+def _dense(gradient):
+    """A gradient with one value an element.
+
+    That of an embedding has a slice for each of its uses, and Keras' Adam would
+    add up the slices' squares where the square of their sum belongs.
+    """
+    is_sparse = isinstance(gradient, tf.IndexedSlices)
+    return tf.convert_to_tensor(gradient) if is_sparse else gradient
 
 
 def _sum_over_replicas(strategy, outputs):
