@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import is_out_of_memory
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.errors import shorten
@@ -48,6 +49,12 @@ def test_errors_become_sentences(error, start, end):
 def test_a_full_memory_is_reported_without_advice():
     error = tf.errors.ResourceExhaustedError(None, None, "OOM")
     assert sentence_for(error) == "error: out of memory."
+
+
+def test_jax_tells_a_full_memory_from_other_errors():
+    error = type("JaxRuntimeError", (RuntimeError,), {})
+    assert is_out_of_memory(error("RESOURCE_EXHAUSTED: Out of memory"))
+    assert not is_out_of_memory(error("INVALID_ARGUMENT: shapes"))
 
 
 def test_unexpected_errors_have_no_sentence():

@@ -71,6 +71,13 @@ def sources():
     return sorted(PACKAGE.rglob("*.py"))
 
 
+def uses_tensorflow(path):
+    return any(
+        name.split(".")[0].startswith("tensorflow")
+        for name in imported_modules(path)
+    )
+
+
 def part_of(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
@@ -98,11 +105,13 @@ def test_every_folder_of_modules_is_installed():
     ids=lambda path: path.stem,
 )
 def test_networks_use_tensorflow_in_one_file_only(path):
-    uses = any(
-        name.split(".")[0].startswith("tensorflow")
-        for name in imported_modules(path)
-    )
-    assert uses == (path.name == "replicas.py")
+    assert uses_tensorflow(path) == (path.name == "replicas.py")
+
+
+def test_training_uses_tensorflow_in_three_files():
+    paths = filter(uses_tensorflow, (PACKAGE / "training").glob("*.py"))
+    own = {"tensorflow.py", "strategy.py", "summaries.py"}
+    assert {path.name for path in paths} == own
 
 
 def test_networks_run_where_tensorflow_is_not_installed():

@@ -43,6 +43,7 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import networks
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.training import precision
+from vqvae2_tf.training.devices import open_devices
 
 FLAGS = [
     Flag("batch_sizes", [1], "Batch sizes; all are timed.", 1, many=True),
@@ -76,7 +77,9 @@ def configurations(job, arguments):
     for text in [""] if given else NETWORKS[job]:
         line = [*always.split(), *text.split(), *arguments]
         config = configuration.parse(line, __doc__, FLAGS)
-        name, _ = precision.choose_precision(config.precision)
+        name, _ = precision.choose_precision(
+            config.precision, accelerator=open_devices("one").accelerator
+        )
         dtype = precision.dtype_policy(name)
         yield config.replace(precision=name, dtype=dtype)
 

@@ -42,6 +42,15 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception reports a full memory, of the host or a device."""
+    # By name, as neither TensorFlow nor JAX need be installed.
+    names = {base.__name__ for base in type(error).__mro__}
+    if "JaxRuntimeError" in names:
+        return "RESOURCE_EXHAUSTED" in str(error)
+    return bool({"ResourceExhaustedError", "MemoryError"} & names)
+
+
 def sentence_for(error: BaseException, memory_advice: str = "") -> str | None:
     """What a command prints when an exception ends it.
 
@@ -61,8 +70,6 @@ def sentence_for(error: BaseException, memory_advice: str = "") -> str | None:
             "error: the disk is full; make room and run the same command "
             "again to resume."
         )
-    # By name, as TensorFlow need not be installed.
-    names = [base.__name__ for base in type(error).__mro__]
-    if {"ResourceExhaustedError", "MemoryError"} & set(names):
+    if is_out_of_memory(error):
         return f"error: out of memory{memory_advice and '; '}{memory_advice}."
     return None

@@ -15,6 +15,7 @@ from vqvae2_tf.codes import extraction
 from vqvae2_tf.codes import records
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.training.tensorflow import TensorFlowDevices
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def extract(model, folder, strategy=None):
         str(folder),
         model.levels((8, 8)),
         {"class_names": []},
-        strategy or tf.distribute.get_strategy(),
+        TensorFlowDevices(strategy or tf.distribute.get_strategy()),
         seed=0,
     )
 

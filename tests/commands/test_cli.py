@@ -137,7 +137,7 @@ def test_a_users_own_keras_settings_do_not_matter(tmp_path):
     assert "autoencoder: " in result.stdout
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflo"])
+@pytest.mark.parametrize("backend", ["torch", "tensorflo"])
 def test_a_backend_that_cannot_train_is_reported(tmp_path, backend):
     arguments = ["--flagfile=emoji.flags", f"--run_dir={tmp_path / 'run'}"]
     script = ROOT / "experiments" / "train.py"

@@ -333,14 +333,15 @@ def test_a_full_disk_is_recognised_whatever_is_written(small_run, tmp_path):
 def test_a_batch_that_replicas_do_not_share_equally_is_refused(
     small_run, tmp_path, monkeypatch
 ):
-    class Strategy:
-        num_replicas_in_sync = 3
+    class Devices:
+        count = 3
+        accelerator = None
 
     monkeypatch.setattr(
-        "vqvae2_tf.commands.train.make_strategy", lambda name: Strategy()
+        "vqvae2_tf.commands.train.open_devices", lambda name: Devices()
     )
     message = small_run.train(tmp_path / "run")
-    assert_one_sentence(message, "--batch_size", "multiple of the 3 replicas")
+    assert_one_sentence(message, "--batch_size", "multiple of the 3 devices")
     message = small_run.train(tmp_path / "run", "--batch_size=6")
     assert_one_sentence(message, "--prior_batch_size", "Received: 4")
     assert not (tmp_path / "run").exists()

@@ -2,7 +2,6 @@
 
 import socket
 
-import keras
 import pytest
 import tensorflow as tf
 
@@ -62,9 +61,3 @@ def test_a_tpu_that_cannot_be_found_is_told_soon(name, closed, monkeypatch):
 def test_a_service_that_does_not_answer_is_told_soon(silent, monkeypatch):
     monkeypatch.setenv("GCE_METADATA_HOST", silent)
     assert_no_tpu("tpu", "nonexistent", monkeypatch)
-
-
-def test_another_backend_than_tensorflow_is_told(monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(UserError, match="KERAS_BACKEND=jax: .* TensorFlow"):
-        make_strategy("one")

@@ -29,7 +29,7 @@ def extract_codes(
     folder: str,
     levels: Sequence[Level],
     card_fields: dict,
-    strategy: tf.distribute.Strategy,
+    devices,
     seed: int,
 ) -> dict:
     """Encodes images (VQ-VAE-2, algorithm 2, lines 1 to 7).
@@ -38,14 +38,14 @@ def extract_codes(
     with the missing ones. Memory does not grow with the number of images.
 
     Args:
-        autoencoder: Built or loaded in `strategy.scope()`.
+        autoencoder: Built or loaded in `devices.scope()`.
         splits: For each split its `image_examples` and the number of passes
             over them. Images are augmented from the second pass on.
         folder: Folder of the shards and their card.
         levels: The codes' levels, coarsest first.
         card_fields: Further entries of the card: `class_names`, and what
             identifies the images and their augmentation.
-        strategy: `tf.distribute.Strategy`.
+        devices: `training.devices.Devices`.
         seed: Seed of the augmentation.
 
     Returns:
@@ -71,10 +71,8 @@ def extract_codes(
     shards = itertools.chain(*paths.values())
     provenance.claim(folder, records.CARD, card, shards, advice)
 
-    @tf.function
-    def encode(images):
-        return strategy.run(autoencoder.encode, args=(images,))
-
+    encode = devices.encoding(autoencoder)
+    batch_size = _DEVICE_BATCH * devices.count
     for split, (examples, passes) in splits.items():
         start, total = 0, card["splits"][split]
         # Neighbours at once, which opens the images once for all of them.
@@ -82,7 +80,7 @@ def extract_codes(
             neighbours = list(run)
             if not done:
                 encoded = _encoded(
-                    encode, with_ids(examples), passes, start, strategy, seed
+                    encode, with_ids(examples), passes, start, batch_size, seed
                 )
                 title = f"codes ({split})"
                 encoded = iter(tqdm(encoded, title, total, initial=start))
@@ -93,17 +91,8 @@ def extract_codes(
     return card
 
 
-def _encoded(encode, examples, passes, start, strategy, seed):
+def _encoded(encode, examples, passes, start, batch_size, seed):
     """Codes, label and id of each example from `start` on, over all passes."""
-    batch_size = _DEVICE_BATCH * strategy.num_replicas_in_sync
-    # Ids are strings, which stay on the host.
-    options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
-
-    def whole(values):
-        """The replicas' parts of a batch, one after another, as an array."""
-        parts = strategy.experimental_local_results(values)
-        return np.concatenate([part.numpy() for part in parts])
-
     first_pass, first = divmod(start, examples.count)
     for number in range(first_pass, passes):
         batches = functools.partial(
@@ -114,10 +103,7 @@ def _encoded(encode, examples, passes, start, strategy, seed):
             # A different one for each pass.
             augmentation_seed=seed + number if number else None,
         )
-        batches = strategy.distribute_datasets_from_function(batches, options)
-        for batch in batches:
-            codes = encode(batch.pop("image"))
-            codes, batch = tf.nest.map_structure(whole, (codes, batch))
+        for codes, batch in encode(batches):
             labels, ids = batch["label"], batch["id"]
             for i in np.flatnonzero(batch["weight"]):
                 yield [level[i] for level in codes], labels[i], ids[i]

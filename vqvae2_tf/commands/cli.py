@@ -62,6 +62,12 @@ def set_up_keras() -> None:
         )
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
+    if keras.backend.backend() != "tensorflow":
+        # TensorFlow reads the data, and would take the accelerators' memory.
+        import tensorflow as tf
+
+        for kind in ("GPU", "TPU"):
+            tf.config.set_visible_devices([], kind)
 
 
 def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:

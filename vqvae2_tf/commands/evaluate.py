@@ -14,7 +14,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.pipeline import Run
-from vqvae2_tf.training.strategy import make_strategy
+from vqvae2_tf.training.devices import open_devices
 
 FLAGS = [
     common.RUN_DIR,
@@ -33,5 +33,5 @@ def main(arguments):
         )
     options = common.parse(FLAGS, arguments[measure == "nll" :], __doc__)
     config = folder.read_config(options.run_dir)
-    run = Run(config, make_strategy(options.strategy))
+    run = Run(config, open_devices(options.strategy))
     print(json.dumps(run.evaluate_priors(options.codes_dir), indent=2))

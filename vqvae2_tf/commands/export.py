@@ -12,7 +12,7 @@ from vqvae2_tf.commands import common
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.pipeline import Run
-from vqvae2_tf.training.strategy import make_strategy
+from vqvae2_tf.training.devices import open_devices
 
 FLAGS = [common.RUN_DIR, common.output("Folder for the SavedModels.")]
 
@@ -20,7 +20,7 @@ FLAGS = [common.RUN_DIR, common.output("Folder for the SavedModels.")]
 def main(arguments):
     """Exports the run's networks."""
     options = common.parse(FLAGS, arguments, __doc__)
-    run = Run(folder.read_config(options.run_dir), make_strategy("one"))
+    run = Run(folder.read_config(options.run_dir), open_devices("one"))
     check_writable("output", options.output)
     run.export_autoencoder(os.path.join(options.output, "autoencoder"))
     run.export_generator(os.path.join(options.output, "generator"))

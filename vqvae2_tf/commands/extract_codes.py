@@ -16,7 +16,7 @@ from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import pipeline
-from vqvae2_tf.training.strategy import make_strategy
+from vqvae2_tf.training.devices import open_devices
 
 FLAGS = [
     common.RUN_DIR,
@@ -37,7 +37,7 @@ def main(arguments):
     )
     check_writable("output", options.output)
     source = pipeline.open_images(config)
-    run = pipeline.Run(config, make_strategy(options.strategy), source)
+    run = pipeline.Run(config, open_devices(options.strategy), source)
     run.network(folder.AUTOENCODER)
     source.prepare()
     print(source.describe(), flush=True)

@@ -16,9 +16,9 @@ from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import pipeline
 from vqvae2_tf.runs import samples
+from vqvae2_tf.training.devices import open_devices
 from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.precision import choose_precision
-from vqvae2_tf.training.strategy import make_strategy
 
 MEMORY_ADVICE = (
     "give a smaller --batch_size or, for a prior, --prior_batch_size, and "
@@ -45,14 +45,16 @@ def main(arguments):
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
         return
-    strategy = make_strategy(config.strategy)
+    devices = open_devices(config.strategy)
     earlier = None
     if not config.overwrite:
         earlier = folder.earlier_precision(config.run_dir)
-    precision, reason = choose_precision(config.precision, earlier)
+    precision, reason = choose_precision(
+        config.precision, earlier, devices.accelerator
+    )
     config = config.replace(precision=precision)
     folder.check(config)
-    run = pipeline.Run(config, strategy, source)
+    run = pipeline.Run(config, devices, source)
     run.check()
     found = source.describe() if source else run.describe_codes()
     print(found, flush=True)

@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,6 +15,8 @@ from vqvae2_tf.data.source import ImageSource
 @dataclasses.dataclass(frozen=True)
 class Examples:
     """A finite set of raw examples and how to read one.
+
+    See `training.loop.Examples` for what training asks of it.
 
     Args:
         open: Function that returns the raw examples, always in the same order,
@@ -37,6 +41,17 @@ class Examples:
             open=lambda: self.open().take(count),
             count=min(count, self.count),
         )
+
+    def training_arrays(
+        self, batch_size: int, seed: int, start_step: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """What `training_batches` gives, as NumPy arrays."""
+        batches = training_batches(self, batch_size, seed, start_step)
+        return iter(batches.as_numpy_iterator())
+
+    def evaluation_arrays(self, batch_size: int) -> Iterator[dict[str, Any]]:
+        """What `evaluation_batches` gives, as NumPy arrays."""
+        return iter(evaluation_batches(self, batch_size).as_numpy_iterator())
 
 
 def image_examples(

@@ -16,6 +16,7 @@ from vqvae2_tf.data.source import ImageSource
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import is_out_of_memory
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import write
@@ -28,14 +29,13 @@ from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import results
 from vqvae2_tf.runs.configuration import MOST_PASSES
+from vqvae2_tf.training.devices import Devices
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
 from vqvae2_tf.training.precision import dtype_policy
 from vqvae2_tf.training.state import STATE_FILE
 from vqvae2_tf.training.state import steps_taken
 from vqvae2_tf.training.summaries import TensorBoard
-from vqvae2_tf.training.tensorflow import TensorFlowTrainer
-from vqvae2_tf.training.tensorflow import make_evaluation
 
 # So many have their metrics measured at the end of training, beside held-out
 # ones: the first ones, which for codes are of images as they are.
@@ -60,13 +60,13 @@ class Run:
 
     Args:
         config: `Configuration`, its precision chosen.
-        strategy: `tf.distribute.Strategy`.
+        devices: What `open_devices` found.
         source: `ImageSource`, prepared before `run`; None for priors alone.
     """
 
-    def __init__(self, config, strategy, source=None):
+    def __init__(self, config, devices: Devices, source=None):
         self.config = config
-        self.strategy = strategy
+        self.devices = devices
         self._source = source
         self._splits = {}
         self._networks = {}
@@ -80,7 +80,7 @@ class Run:
         """Checks what can be checked before any work starts.
 
         Raises:
-            UserError: If the replicas do not divide a batch size, what the
+            UserError: If the devices do not share a batch equally, what the
                 stage needs does not exist yet, or a finished network cannot be
                 trained on.
         """
@@ -131,12 +131,11 @@ class Run:
         return any(tf.io.gfile.exists(self.path(name, f)) for f in files)
 
     def _check_batch_sizes(self, flag, sizes):
-        replicas = self.strategy.num_replicas_in_sync
         for size in sizes:
-            if size % replicas:
+            if size % self.devices.count:
                 raise UserError(
-                    f"--{flag}: expected a multiple of the {replicas} "
-                    f"replicas. Received: {size}"
+                    f"--{flag}: expected a multiple of the "
+                    f"{self.devices.count} devices. Received: {size}"
                 )
 
     def run(self) -> None:
@@ -210,7 +209,7 @@ class Run:
         if name not in self._networks:
             self._check_finished(name)
             path = self.path(name, folder.MODEL_FILE)
-            with self.strategy.scope():
+            with self.devices.scope():
                 self._networks[name] = _load_model(path)
         return self._networks[name]
 
@@ -339,11 +338,11 @@ class Run:
     def _train_now(self, name, make_model, make_plan, splits):
         # The same first weights whatever ran before in this process.
         keras.utils.set_random_seed(self.config.seed)
-        with self.strategy.scope():
+        with self.devices.scope():
             model = make_model()
         print(f"{name}: {model.count_params():,} parameters", flush=True)
         plan = make_plan(model)
-        trainer = TensorFlowTrainer(model, splits["train"], plan, self.strategy)
+        trainer = self.devices.trainer(model, splits["train"], plan)
         try:
             metrics = fit(
                 model,
@@ -399,7 +398,7 @@ class Run:
                 "code_augment": config.code_augment,
                 "seed": config.seed,
             },
-            self.strategy,
+            self.devices,
             config.seed,
         )
 
@@ -477,7 +476,7 @@ class Run:
         metrics = {}
         pairs = zip(self.config.level_names, batch_sizes, strict=True)
         for level, batch_size in pairs:
-            batch_size += -batch_size % self.strategy.num_replicas_in_sync
+            batch_size += -batch_size % self.devices.count
             name = folder.prior_folder(level)
             if not self.is_finished(name):
                 continue
@@ -488,7 +487,7 @@ class Run:
                 "other --codes_dir",
             )
             model = self.network(name)
-            evaluate = make_evaluation(model, self.strategy)
+            evaluate = self.devices.evaluation(model)
             metrics[level] = {
                 f"{split}_{metric}": value
                 for split, examples in splits.items()
@@ -514,9 +513,7 @@ def _load_model(path):
     try:
         return keras.saving.load_model(path)
     except Exception as error:  # Damage raises any of many types.
-        if is_disk_full(error) or isinstance(
-            error, (MemoryError, tf.errors.ResourceExhaustedError)
-        ):
+        if is_disk_full(error) or is_out_of_memory(error):
             raise  # Then the file may be sound.
         raise UserError(
             f"{path} cannot be loaded; remove it to resume from the last "

@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.data.batches import Examples
-from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.export.load import Generator
 from vqvae2_tf.files import atomic
@@ -53,14 +52,13 @@ def write_reconstructions(
     path: str, autoencoder: Autoencoder, validation: Examples
 ) -> None:
     """Writes a PNG of held-out images, each above its reconstruction."""
-    batches = evaluation_batches(validation, 2 * _GRID_COLUMNS)
-    batch = next(iter(batches))
-    images = batch["image"][: int(tf.reduce_sum(batch["weight"]))]
+    batch = next(validation.evaluation_arrays(2 * _GRID_COLUMNS))
+    images = batch["image"][: int(np.sum(batch["weight"]))]
     restored = keras.ops.convert_to_numpy(autoencoder(images)["reconstruction"])
     rows = []
     for start in range(0, len(images), _GRID_COLUMNS):
         stop = start + _GRID_COLUMNS
-        rows += [images[start:stop].numpy(), restored[start:stop]]
+        rows += [images[start:stop], restored[start:stop]]
     grids.save_grid(path, rows, ["held-out", "restored"] * (len(rows) // 2))
 
 

@@ -56,7 +56,8 @@ class Averages:
     def assign_to_weights(self) -> None:
         """Overwrites the weights by their averages."""
         for average, variable in self._pairs():
-            variable.assign(average.value)
+            # JAX would share the array, and a step may not give it away twice.
+            variable.assign(ops.copy(average.value))
 
     @contextlib.contextmanager
     def in_weights(self) -> Iterator[None]:

@@ -3,14 +3,14 @@
 import contextlib
 import math
 import os
+from collections.abc import Iterator
+from typing import Any
 from typing import Protocol
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from vqvae2_tf.data.batches import Examples
-from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.atomic import replacing
 from vqvae2_tf.trainable import Trainable
@@ -21,6 +21,27 @@ from vqvae2_tf.training.plan import TrainingPlan
 BEST_FILE = "best.keras"
 # Held-out examples that TensorBoard shows.
 _SHOWN = 8
+
+
+class Examples(Protocol):
+    """Examples to train on, or to measure a network on.
+
+    Images and codes on disk are `data.batches.Examples`, and arrays
+    `data.arrays.ArrayExamples`, which needs no TensorFlow.
+
+    Attributes:
+        count: Number of examples.
+    """
+
+    count: int
+
+    def training_arrays(
+        self, batch_size: int, seed: int, start_step: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """Endless batches, of which number s is a function of (seed, s)."""
+
+    def evaluation_arrays(self, batch_size: int) -> Iterator[dict[str, Any]]:
+        """All examples once, in full batches: `weight` is 0 for padding."""
 
 
 class Trainer(Protocol):
@@ -126,7 +147,7 @@ def fit(
     counters = trainer.counters
     counters.update(lowest=math.inf, validated=0)
     trainer.restore(folder)
-    shown = next(evaluation_batches(validation, _SHOWN).as_numpy_iterator())
+    shown = next(validation.evaluation_arrays(_SHOWN))
     count = int(np.sum(shown["weight"]))
     shown = keras.tree.map_structure(lambda x: x[:count], shown)
     metric = model.selection_metric

@@ -8,7 +8,11 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 _CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
-def choose_precision(name: str, earlier: str | None = None) -> tuple[str, str]:
+def choose_precision(
+    name: str,
+    earlier: str | None = None,
+    accelerator: tuple[str, bool] | None = None,
+) -> tuple[str, str]:
     """The precision of a run.
 
     Args:
@@ -16,6 +20,7 @@ def choose_precision(name: str, earlier: str | None = None) -> tuple[str, str]:
             if the hardware multiplies in it.
         earlier: What was chosen when the run began, perhaps on another
             processor; None for a new run.
+        accelerator: `Devices.accelerator`.
 
     Returns:
         Tuple of "float32" or "bfloat16", and the reason in a few words.
@@ -24,21 +29,13 @@ def choose_precision(name: str, earlier: str | None = None) -> tuple[str, str]:
         return name, "from --precision"
     if earlier:
         return earlier, "as the run in --run_dir began"
-    # Here, so that a given precision needs no TensorFlow.
-    import tensorflow as tf
-
-    if tf.config.list_logical_devices("TPU"):
-        return "bfloat16", "a TPU multiplies in it"
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = tf.config.experimental.get_device_details(gpus[0])
-        capability = details.get("compute_capability", (0, 0))
-        if capability >= (8, 0):
-            return "bfloat16", "this GPU multiplies in it"
-        return "float32", "this GPU has no bfloat16 units"
-    if _CPU_FLAGS.intersection(_cpu_flags()):
-        return "bfloat16", "this processor has bfloat16 matrix units"
-    return "float32", "this processor has no bfloat16 matrix units"
+    if not accelerator:
+        has_units = bool(_CPU_FLAGS.intersection(_cpu_flags()))
+        accelerator = "processor", has_units
+    kind, has_units = accelerator
+    if has_units:
+        return "bfloat16", f"this {kind} has bfloat16 matrix units"
+    return "float32", f"this {kind} has no bfloat16 matrix units"
 
 
 def dtype_policy(precision: str) -> str:

@@ -5,7 +5,6 @@ import os
 import socket
 import urllib.parse
 
-import keras
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
@@ -29,15 +28,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         A `tf.distribute.Strategy`.
 
     Raises:
-        UserError: If there is no such device, or Keras has another backend
-            than TensorFlow.
+        UserError: If there is no such device.
     """
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise UserError(
-            f"KERAS_BACKEND={backend}: networks are trained and measured with "
-            "TensorFlow only; set the variable to tensorflow, or unset it."
-        )
     strategy = _make_strategy(name)
     atomic.is_chief = strategy.extended.should_checkpoint
     return strategy

@@ -16,6 +16,60 @@ from vqvae2_tf.training.state import restore_state
 from vqvae2_tf.training.state import save_state
 
 
+class TensorFlowDevices:
+    """The `Devices` of the TensorFlow backend.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+        self.count = strategy.num_replicas_in_sync
+
+    @property
+    def accelerator(self) -> tuple[str, bool] | None:
+        if tf.config.list_logical_devices("TPU"):
+            return "TPU", True
+        gpus = tf.config.list_physical_devices("GPU")
+        if not gpus:
+            return None
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return "GPU", details.get("compute_capability", (0, 0)) >= (8, 0)
+
+    def scope(self):
+        return self._strategy.scope()
+
+    def trainer(self, model, examples, plan):
+        return TensorFlowTrainer(model, examples, plan, self._strategy)
+
+    def evaluation(self, model):
+        return make_evaluation(model, self._strategy)
+
+    def encoding(self, model):
+        strategy = self._strategy
+        # Ids are strings, which stay on the host.
+        options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
+
+        @tf.function
+        def encode(images):
+            return strategy.run(model.encode, args=(images,))
+
+        def whole(values):
+            """The replicas' parts of a batch, one after another."""
+            parts = strategy.experimental_local_results(values)
+            return np.concatenate([part.numpy() for part in parts])
+
+        def outputs(make_batches):
+            for batch in strategy.distribute_datasets_from_function(
+                make_batches, options
+            ):
+                codes = encode(batch.pop("image"))
+                yield tf.nest.map_structure(whole, (codes, batch))
+
+        return outputs
+
+
 class TensorFlowTrainer:
     """The `Trainer` of the TensorFlow backend.
 

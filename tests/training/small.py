@@ -1,0 +1,105 @@
+"""Small networks and their trainers, the same on every backend."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tests.helpers import integers
+from tests.helpers import normal
+from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.level import Level
+from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.training.devices import open_devices
+from vqvae2_tf.training.plan import TrainingPlan
+
+
+def plan(rate=1e-3, steps=0):
+    return TrainingPlan(
+        steps=steps,
+        batch_size=4,
+        make_optimizer=lambda: keras.optimizers.Adam(rate, epsilon=1e-8),
+        polyak_decay=0.9,
+        seed=0,
+        steps_per_call=2,
+        validate_every=2,
+    )
+
+
+def examples(arrays, count=10):
+    return Examples(
+        lambda: tf.data.Dataset.from_tensor_slices(arrays),
+        count,
+        lambda example, seed=None: example,
+    )
+
+
+def images(count=10):
+    pixels = np.tanh(normal(count, 1, 1, 3))
+    return {"image": np.broadcast_to(pixels, (count, 8, 8, 3)).copy()}
+
+
+def codes(count=10):
+    top, bottom = (integers(5, count, *size) for size in ((2, 3), (4, 6)))
+    return {"codes": (top, bottom), "label": integers(3, count)}
+
+
+def make_autoencoder(random):
+    """Without random draws, it starts with a codebook."""
+    model = VQVAE2(
+        strides=(2, 2),
+        hidden_units=8,
+        residual_units=2,
+        residual_layers=1,
+        num_codes=6,
+        code_dim=3,
+        dead_code_restart_steps=2 if random else 0,
+        level_dropout=0.5 if random else 0.0,
+        seed=0,
+    )
+    model.build((None, 8, 8, 3))
+    if not random:
+        for i, quantizer in enumerate(model.quantizers):
+            quantizer.set_codebook(normal(6, 3, seed=i))
+    return model
+
+
+def make_prior(random):
+    top, bottom = Level("top", 2, 3, 5), Level("bottom", 4, 6, 5)
+    model = PixelSNAIL(
+        bottom,
+        [top],
+        num_classes=3,
+        hidden_units=8,
+        residual_units=6,
+        layers=1,
+        attention_every=1,
+        heads=2,
+        kernel_size=3,
+        conditioning_blocks=2,
+        conditioning_units=4,
+        dropout=0.5 if random else 0.0,
+    )
+    model.build()
+    return model
+
+
+def make_trainer(name, random=True, rate=1e-3, devices="auto"):
+    """The trainer of the `autoencoder` or the `prior`.
+
+    Args:
+        name: Which one.
+        random: Whether the network draws random numbers in training.
+        rate: Learning rate.
+        devices: As for `--strategy`.
+    """
+    keras.utils.set_random_seed(0)
+    devices = open_devices(devices)
+    with devices.scope():
+        if name == "prior":
+            model, arrays = make_prior(random), codes()
+        else:
+            model, arrays = make_autoencoder(random), images()
+    trainer = devices.trainer(model, examples(arrays), plan(rate))
+    trainer.counters.update(lowest=np.inf, validated=0)
+    return trainer

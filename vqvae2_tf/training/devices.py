@@ -1,0 +1,87 @@
+"""The devices of a run, on the backend that Keras has."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.training.loop import Examples
+from vqvae2_tf.training.loop import Trainer
+from vqvae2_tf.training.plan import TrainingPlan
+
+
+class Devices(Protocol):
+    """Where networks are made, trained and measured.
+
+    Attributes:
+        count: Number of devices that share each batch.
+        accelerator: `("GPU" or "TPU", whether it multiplies in bfloat16)`; None
+            on CPUs.
+    """
+
+    count: int
+    accelerator: tuple[str, bool] | None
+
+    def scope(self) -> contextlib.AbstractContextManager:
+        """Where networks are made and loaded."""
+
+    def trainer(
+        self, model: keras.Model, examples: Examples, plan: TrainingPlan
+    ) -> Trainer:
+        """The trainer of a network that was made in `scope`."""
+
+    def evaluation(
+        self, model: keras.Model
+    ) -> Callable[[Examples, int], dict[str, np.ndarray]]:
+        """Compiles a pass over examples, with the weights in the model.
+
+        Args:
+            model: See `Trainable`.
+
+        Returns:
+            Function of `Examples` and a batch size over all devices to the sums
+            of the model's statistics, as NumPy arrays.
+        """
+
+    def encoding(self, model: keras.Model) -> Callable[[Callable], Any]:
+        """Compiles the encoding of images.
+
+        Args:
+            model: `Autoencoder`.
+
+        Returns:
+            Function that takes a function of an `InputContext` or None to a
+            `tf.data.Dataset` of batches with `image`, and gives an iterator
+            over the images' codes and the rest of each batch, as NumPy arrays.
+        """
+
+
+def open_devices(strategy: str) -> Devices:
+    """Finds the devices that `--strategy` names.
+
+    Args:
+        strategy: As for `make_strategy` on TensorFlow, and for `JaxDevices` on
+            JAX.
+
+    Raises:
+        UserError: If there are no such devices, or Keras has a backend that
+            does not train.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from vqvae2_tf.training.strategy import make_strategy
+        from vqvae2_tf.training.tensorflow import TensorFlowDevices
+
+        return TensorFlowDevices(make_strategy(strategy))
+    if backend == "jax":
+        from vqvae2_tf.training.jax import JaxDevices
+
+        return JaxDevices(strategy)
+    raise UserError(
+        f"KERAS_BACKEND={backend}: networks are trained and measured with "
+        "tensorflow or jax only; set the variable to one of them, or unset it."
+    )

@@ -1,0 +1,310 @@
+"""Training steps and evaluation on JAX, on all devices of this host."""
+
+import collections
+import contextlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
+
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.training.averages import Averages
+from vqvae2_tf.training.loop import Examples
+from vqvae2_tf.training.plan import TrainingPlan
+from vqvae2_tf.training.state import restore_state
+from vqvae2_tf.training.state import save_state
+
+# Steps that the host runs ahead of the devices: each holds its batch there.
+_AHEAD = 2
+
+
+class JaxDevices:
+    """The `Devices` of the JAX backend.
+
+    Each batch is split over the devices, and each device has all variables.
+    Compiled functions compute with the whole batch: the means, the sums and the
+    random numbers in them are those of one device.
+
+    Attributes:
+        whole: The sharding of arrays that every device has.
+
+    Args:
+        strategy: `one`: the first device; `mirrored`: all GPUs; `tpu`: all
+            TPUs; `auto`: all devices of JAX's default kind.
+
+    Raises:
+        UserError: If there is no such device.
+    """
+
+    def __init__(self, strategy: str = "auto"):
+        devices = jax.local_devices()
+        kind = {"mirrored": "gpu", "tpu": "tpu"}.get(strategy)
+        if kind and devices[0].platform != kind:
+            raise UserError(
+                f"--strategy={strategy} found no {kind.upper()}: JAX has "
+                f"{devices[0].device_kind}."
+            )
+        devices = devices[:1] if strategy == "one" else devices
+        self.count = len(devices)
+        self._device = devices[0]
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        self.whole = NamedSharding(mesh, PartitionSpec())
+        self._split = NamedSharding(mesh, PartitionSpec("batch"))
+
+    @property
+    def accelerator(self) -> tuple[str, bool] | None:
+        kind = self._device.platform.upper()
+        if kind == "GPU":
+            capability = getattr(self._device, "compute_capability", "0")
+            return kind, float(capability) >= 8.0
+        return None if kind == "CPU" else (kind, True)
+
+    def scope(self):
+        return contextlib.nullcontext()
+
+    def trainer(self, model, examples, plan):
+        return JaxTrainer(model, examples, plan, self)
+
+    def evaluation(self, model):
+        return make_evaluation(model, self)
+
+    def encoding(self, model):
+        encode = self.compile(model, model.encode)
+
+        def outputs(make_batches):
+            for batch in make_batches(None).as_numpy_iterator():
+                yield jax.device_get(encode(batch.pop("image"))), batch
+
+        return outputs
+
+    def values(self, variables: Sequence[keras.Variable]) -> list[jax.Array]:
+        """Values of variables, which from then on are on every device."""
+        values = jax.device_put([v.value for v in variables], self.whole)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return values
+
+    def split(self, batch):
+        """A nest of arrays `[B, ...]`, of which each device has a part."""
+        return jax.device_put(batch, self._split)
+
+    def compile(
+        self, model: keras.Model, function: Callable
+    ) -> Callable[[Mapping], Mapping]:
+        """Compiles a function that leaves the model as it is.
+
+        Args:
+            model: What the function computes with.
+            function: Function of a batch.
+
+        Returns:
+            Function of a batch, a nest of arrays of the host.
+        """
+        variables = model.variables
+
+        @jax.jit
+        def pure(values, batch):
+            with _state(variables, values):
+                return function(batch)
+
+        def compiled(batch):
+            return pure(self.values(variables), self.split(batch))
+
+        return compiled
+
+
+class JaxTrainer:
+    """The `Trainer` of the JAX backend.
+
+    Args:
+        model: Built; see `Trainable`.
+        examples: `Examples` to train on.
+        plan: `TrainingPlan`.
+        devices: `JaxDevices`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        examples: Examples,
+        plan: TrainingPlan,
+        devices: JaxDevices,
+    ):
+        self.step = 0
+        self.counters = {}
+        self._model = model
+        self._examples = examples
+        self._plan = plan
+        self._devices = devices
+        self._batches = None
+        optimizers = {}
+        for name, variables in model.objectives().items():
+            optimizers[name] = plan.make_optimizer()
+            optimizers[name].build(variables)
+        averages = Averages(model.trainable_variables, plan.polyak_decay)
+        self._optimizer = next(iter(optimizers.values()))
+        self._state = {
+            "model": model.variables,
+            "averages": averages.variables,
+            **{f"optimizer/{k}": v.variables for k, v in optimizers.items()},
+        }
+        self._variables = [v for part in self._state.values() for v in part]
+        self._train_step = jax.jit(
+            make_train_step(model, optimizers, averages, self._variables),
+            # The state before a step makes room for the one after it.
+            donate_argnums=0,
+            out_shardings=devices.whole,
+        )
+        self.evaluate = make_evaluation(model, devices)
+        self.averaged = averages.in_weights
+        self.assign_averages = averages.assign_to_weights
+
+    @property
+    def learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
+
+    def run(self, count: int) -> tuple[float, dict[str, np.ndarray]]:
+        if self._batches is None:
+            self._batches = self._examples.training_arrays(
+                self._plan.batch_size, self._plan.seed, self.step
+            )
+        values = self._devices.values(self._variables)
+
+        def outputs():
+            nonlocal values
+            for _ in range(count):
+                batch = self._devices.split(next(self._batches))
+                values, output = self._train_step(values, batch)
+                yield output
+
+        loss, statistics = _sums(outputs())
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+        self.step += count
+        return float(loss), statistics
+
+    def load_weights(self, path: str) -> None:
+        self._model.load_weights(path)
+
+    def save(self, folder: str) -> None:
+        save_state(folder, self._state, self.counters)
+
+    def restore(self, folder: str) -> None:
+        restore_state(folder, self._state, self.counters)
+        self.step = int(self._optimizer.iterations.value)
+        self._batches = None
+
+
+def make_evaluation(
+    model: keras.Model, devices: JaxDevices
+) -> Callable[[Examples, int], dict[str, np.ndarray]]:
+    """Compiles a pass over examples; see `Devices.evaluation`."""
+    step = devices.compile(
+        model, lambda batch: model.loss_and_statistics(batch)[1]
+    )
+
+    def evaluate(examples, batch_size):
+        return _sums(map(step, examples.evaluation_arrays(batch_size)))
+
+    return evaluate
+
+
+def make_train_step(
+    model: keras.Model,
+    optimizers: Mapping[str, keras.optimizers.Optimizer],
+    averages: Averages,
+    variables: Sequence[keras.Variable],
+) -> Callable:
+    """A training step as a pure function.
+
+    Args:
+        model: See `Trainable`.
+        optimizers: One for each of the model's objectives, built for its
+            variables.
+        averages: The averages of the model's trainable variables.
+        variables: All variables: those of the model, of the optimizers and the
+            averages.
+
+    Returns:
+        Function of the values of `variables` and a batch to their next values,
+        and to a tuple of the sum of the losses and the statistics.
+    """
+    objectives = model.objectives()
+    trained, others = model.trainable_variables, model.non_trainable_variables
+
+    def step(values, batch):
+        def forward(weights):
+            """The losses; the statistics and the others' next values."""
+            with _state(variables, values) as scope:
+                for variable, weight in zip(trained, weights, strict=True):
+                    variable.assign(weight)
+                losses, statistics = model.loss_and_statistics(
+                    batch, training=True
+                )
+                updated = [scope.get_current_value(v) for v in others]
+            if not isinstance(losses, Mapping):
+                losses = dict.fromkeys(objectives, losses)
+            return losses, (statistics, updated)
+
+        with _state(variables, values) as scope:
+            losses, backward, (statistics, updated) = jax.vjp(
+                forward, [v.value for v in trained], has_aux=True
+            )
+            for variable, value in zip(others, updated, strict=True):
+                variable.assign(value)
+            number = next(iter(optimizers.values())).iterations.value
+            gradients = {
+                name: _gradients(backward, losses, name) for name in objectives
+            }
+            for name, own in objectives.items():
+                by_variable = dict(
+                    zip(map(id, trained), gradients[name], strict=True)
+                )
+                optimizers[name].apply([by_variable[id(v)] for v in own], own)
+            averages.update(number)
+            after = [scope.get_current_value(v) for v in variables]
+        return after, (sum(losses.values()), statistics)
+
+    return step
+
+
+def _gradients(backward, losses, name):
+    """Gradients of one of the losses."""
+    cotangents = {
+        other: jnp.full_like(loss, other == name)
+        for other, loss in losses.items()
+    }
+    return backward(cotangents)[0]
+
+
+def _sums(outputs):
+    """Adds up the outputs of successive steps, as NumPy arrays.
+
+    Waits for a step only when `_AHEAD` more are under way.
+    """
+    waiting, totals = collections.deque(), None
+
+    def with_first():
+        # float64, so that a long pass adds up exactly.
+        first = jax.tree.map(np.float64, jax.device_get(waiting.popleft()))
+        return jax.tree.map(np.add, totals, first) if totals else first
+
+    for output in outputs:
+        waiting.append(output)
+        if len(waiting) > _AHEAD:
+            totals = with_first()
+    while waiting:
+        totals = with_first()
+    return totals
+
+
+def _state(variables, values):
+    """A scope in which variables have these values, and get new ones."""
+    pairs = zip(variables, values, strict=True)
+    return keras.StatelessScope(state_mapping=list(pairs))
