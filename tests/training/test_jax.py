@@ -23,6 +23,10 @@ pytestmark = [
     ),
 ]
 NETWORKS = ("autoencoder", "prior")
+TWO_DEVICES = (
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=2"
+)
 
 
 def run_program(program, *arguments, **environment):
@@ -135,9 +139,7 @@ def test_two_devices_end_where_one_does_dropout_included(name, tmp_path):
         data = small.codes(6) if name == "prior" else small.images(6)
         statistics = trainer.evaluate(small.examples(data, 6), 4)
     trainer.save(str(tmp_path / "one"))
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags += " --xla_force_host_platform_device_count=2"
-    run_program(DEVICES, name, tmp_path, XLA_FLAGS=flags)
+    run_program(DEVICES, name, tmp_path, XLA_FLAGS=TWO_DEVICES)
     assert_same_state(tmp_path / "one", tmp_path / "two", 1e-5)
     for key, expected in np.load(tmp_path / "statistics.npz").items():
         np.testing.assert_allclose(statistics[key], expected, rtol=1e-5)
@@ -312,3 +314,40 @@ def test_arrays_train_where_tensorflow_is_not_installed(tmp_path):
         "best.keras",
         STATE_FILE,
     }
+
+
+COLLECTIVES = """
+import re
+import sys
+
+import numpy as np
+
+from tests.training import small
+
+trainer = small.make_trainer(sys.argv[1])
+devices = trainer._devices
+assert devices.count == 2
+batch = next(trainer._examples.training_arrays(4, 0))
+values = devices.values(trainer._variables)
+program = trainer._train_step.lower(values, devices.split(batch)).compile()
+number = 0
+for shapes, kind in re.findall(
+    r"= (.*?) (all-\\w+|reduce-scatter|collective-permute)(?:-start)?\\(",
+    program.as_text(),
+):
+    assert kind == "all-reduce", kind
+    for shape in re.findall(r"\\w+\\[([\\d,]*)\\]", shapes):
+        number += int(np.prod([int(n) for n in shape.split(",") if n]))
+weights = sum(np.size(v) for v in trainer._model.trainable_variables)
+others = sum(np.size(v) for v in trainer._model.non_trainable_variables)
+# Gradients once, some as the larger kernels that are computed with; codebooks'
+# sums and the vectors that may replace codes, or batch statistics and their
+# gradients; counts of codes.
+assert weights <= number <= 1.4 * weights + 3 * others, (number, weights)
+"""
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", NETWORKS)
+def test_devices_exchange_gradients_and_statistics_alone(name):
+    run_program(COLLECTIVES, name, XLA_FLAGS=TWO_DEVICES)

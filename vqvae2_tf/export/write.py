@@ -8,6 +8,7 @@ from keras import ops
 
 from vqvae2_tf.autoencoders.base import IMAGES
 from vqvae2_tf.autoencoders.base import Autoencoder
+from vqvae2_tf.export.in_tensorflow import in_tensorflow
 from vqvae2_tf.files.atomic import replacing
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.flags import empty_batch
@@ -15,6 +16,7 @@ from vqvae2_tf.priors.base import Prior
 from vqvae2_tf.sampling import sample_levels
 
 
+@in_tensorflow
 def export_autoencoder(
     model: Autoencoder, image_size: tuple[int, int], path: str
 ) -> None:
@@ -65,6 +67,7 @@ def export_autoencoder(
     _write(path, [model], levels, functions, signatures)
 
 
+@in_tensorflow
 def export_generator(
     autoencoder: Autoencoder,
     priors: Sequence[Prior],
