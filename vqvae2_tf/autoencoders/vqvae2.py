@@ -130,7 +130,7 @@ class VQVAE2(Autoencoder):
             kernel = keras.initializers.VarianceScaling(
                 16.0, "fan_avg", "uniform"
             )
-            return keras.layers.Conv2D(
+            return layers.Conv2D(
                 code_dim, 1, kernel_initializer=kernel, dtype=policy
             )
 

@@ -1,5 +1,8 @@
 """Layers, one a file, written with `keras.ops` only."""
 
+from vqvae2_tf.layers.biased import Conv2D
+from vqvae2_tf.layers.biased import Conv2DTranspose
+from vqvae2_tf.layers.biased import Dense
 from vqvae2_tf.layers.causal_attention import CausalAttention
 from vqvae2_tf.layers.causal_conv import CausalConv2D
 from vqvae2_tf.layers.conditioning_stack import BottleneckBlock

@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.biased import Dense
 from vqvae2_tf.layers.dropout import dropout
 from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.recomputation import zero_after
@@ -56,9 +57,9 @@ class CausalAttention(keras.layers.Layer):
         self.head_units = units // heads
         self.query_block = query_block
         policy = self.dtype_policy.name
-        self.query_projection = keras.layers.Dense(units, dtype=policy)
-        self.key_projection = keras.layers.Dense(units, dtype=policy)
-        self.value_projection = keras.layers.Dense(units, dtype=policy)
+        self.query_projection = Dense(units, dtype=policy)
+        self.key_projection = Dense(units, dtype=policy)
+        self.value_projection = Dense(units, dtype=policy)
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
 
     def build(self, queries_shape, memory_shape):

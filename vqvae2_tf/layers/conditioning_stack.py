@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.biased import Conv2D
+from vqvae2_tf.layers.biased import Conv2DTranspose
+
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class BottleneckBlock(keras.layers.Layer):
@@ -27,7 +30,7 @@ class BottleneckBlock(keras.layers.Layer):
     def __init__(self, inner_units, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy.name
-        conv = keras.layers.Conv2D
+        conv = Conv2D
         self.norm = keras.layers.BatchNormalization(
             # On JAX the statistics are of the whole batch anyway, and Keras
             # rejects the argument.
@@ -39,7 +42,7 @@ class BottleneckBlock(keras.layers.Layer):
 
     def build(self, x_shape):
         policy = self.dtype_policy.name
-        self.third_conv = keras.layers.Conv2D(x_shape[-1], 1, dtype=policy)
+        self.third_conv = Conv2D(x_shape[-1], 1, dtype=policy)
         self.compute_output_spec(keras.KerasTensor(x_shape, self.compute_dtype))
 
     def call(self, x, training=False):
@@ -83,8 +86,8 @@ class ConditioningStack(keras.layers.Layer):
                 BottleneckBlock(width // 4, dtype=policy) for _ in range(count)
             ]
 
-        conv = keras.layers.Conv2D
-        transposed = keras.layers.Conv2DTranspose
+        conv = Conv2D
+        transposed = Conv2DTranspose
         half = blocks // 2
         self.entry = conv(units, 1, dtype=policy)
         self.down_blocks = bottlenecks(half, units)

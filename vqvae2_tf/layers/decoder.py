@@ -2,6 +2,7 @@
 
 import keras
 
+from vqvae2_tf.layers.biased import Conv2D
 from vqvae2_tf.layers.residual_stack import ResidualStack
 from vqvae2_tf.layers.upsampler import Upsampler
 
@@ -41,9 +42,7 @@ class Decoder(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         policy = self.dtype_policy.name
-        self.conv = keras.layers.Conv2D(
-            hidden_units, 3, padding="same", dtype=policy
-        )
+        self.conv = Conv2D(hidden_units, 3, padding="same", dtype=policy)
         self.residual_stack = ResidualStack(
             hidden_units, residual_units, residual_layers, dtype=policy
         )

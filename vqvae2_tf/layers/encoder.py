@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.biased import Conv2D
 from vqvae2_tf.layers.residual_stack import ResidualStack
 from vqvae2_tf.layers.upsampler import num_halvings
 
@@ -38,12 +39,10 @@ class Encoder(keras.layers.Layer):
         count = num_halvings(stride)
         widths = [hidden_units // 2] + [hidden_units] * count
         self.strided_convs = [
-            keras.layers.Conv2D(width, 4, 2, padding="same", dtype=policy)
+            Conv2D(width, 4, 2, padding="same", dtype=policy)
             for width in widths[:count]
         ]
-        self.conv = keras.layers.Conv2D(
-            hidden_units, 3, padding="same", dtype=policy
-        )
+        self.conv = Conv2D(hidden_units, 3, padding="same", dtype=policy)
         self.residual_stack = ResidualStack(
             hidden_units, residual_units, residual_layers, dtype=policy
         )

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.biased import Conv2D
+
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class ResidualStack(keras.layers.Layer):
@@ -25,7 +27,7 @@ class ResidualStack(keras.layers.Layer):
 
     def __init__(self, hidden_units, residual_units, residual_layers, **kwargs):
         super().__init__(**kwargs)
-        conv = keras.layers.Conv2D
+        conv = Conv2D
         policy = self.dtype_policy.name
         self.inner_convs = [
             conv(residual_units, 3, padding="same", dtype=policy)

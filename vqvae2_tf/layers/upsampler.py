@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.biased import Conv2D
 from vqvae2_tf.layers.upsampling_conv import UpsamplingConv
 
 
@@ -53,7 +54,7 @@ class Upsampler(keras.layers.Layer):
                 for width in [*widths, filters]
             ]
         else:
-            self.convs = [keras.layers.Conv2D(filters, 1, dtype=policy)]
+            self.convs = [Conv2D(filters, 1, dtype=policy)]
 
     def build(self, x_shape):
         self.compute_output_spec(keras.KerasTensor(x_shape, self.compute_dtype))

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from vqvae2_tf.layers.biased import add_bias
+
 # With fewer filters than this, a transposed convolution leaves most of a
 # processor's float32 units idle (docs/results.md).
 _FEW_FILTERS = 8
@@ -51,7 +53,7 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
             outputs = ops.depth_to_space(outputs, 2)
         else:
             outputs = ops.conv_transpose(x, kernel, 2, padding="same")
-        return ops.add(outputs, self.bias)
+        return add_bias(outputs, self.bias, training)
 
 
 def _phase_matrix():
