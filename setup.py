@@ -20,6 +20,11 @@ REQUIREMENTS = [
 ]
 
 KERAS_CV = "keras-cv>=0.9,<0.10"
+# What the tests were run with. From 0.11.1 on, jaxlib copies a whole buffer for
+# each update of less than 256 bytes in a loop on CPUs, as samplers have them.
+JAX = "jax>=0.7,<0.11"
+# Compiles for TPUs that are not there.
+LIBTPU = "libtpu>=0.0.17"
 
 setuptools.setup(
     name="vqvae2_tf",
@@ -42,11 +47,16 @@ setuptools.setup(
     extras_require={
         # For --augmenter=keras_cv.
         "keras_cv": [KERAS_CV],
+        # For KERAS_BACKEND=jax on CPUs; GPUs need jax[cuda12], TPUs jax[tpu].
+        "jax": [JAX],
+        # For tools/compile_for_tpu.py.
+        "tpu-plan": [JAX, LIBTPU],
         # TFDS's builder test case imports dill.
         "dev": [
             "dill>=0.3.8",
-            "jax>=0.7",
+            JAX,
             KERAS_CV,
+            LIBTPU,
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.11",

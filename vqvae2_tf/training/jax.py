@@ -110,7 +110,7 @@ class JaxDevices:
 
         @jax.jit
         def pure(values, batch):
-            with _state(variables, values):
+            with with_values(variables, values):
                 return function(batch)
 
         def compiled(batch):
@@ -241,7 +241,7 @@ def make_train_step(
     def step(values, batch):
         def forward(weights):
             """The losses; the statistics and the others' next values."""
-            with _state(variables, values) as scope:
+            with with_values(variables, values) as scope:
                 for variable, weight in zip(trained, weights, strict=True):
                     variable.assign(weight)
                 losses, statistics = model.loss_and_statistics(
@@ -252,7 +252,7 @@ def make_train_step(
                 losses = dict.fromkeys(objectives, losses)
             return losses, (statistics, updated)
 
-        with _state(variables, values) as scope:
+        with with_values(variables, values) as scope:
             losses, backward, (statistics, updated) = jax.vjp(
                 forward, [v.value for v in trained], has_aux=True
             )
@@ -304,7 +304,7 @@ def _sums(outputs):
     return totals
 
 
-def _state(variables, values):
+def with_values(variables, values):
     """A scope in which variables have these values, and get new ones."""
     pairs = zip(variables, values, strict=True)
     return keras.StatelessScope(state_mapping=list(pairs))
