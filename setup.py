@@ -24,7 +24,9 @@ KERAS_CV = "keras-cv>=0.9,<0.10"
 # each update of less than 256 bytes in a loop on CPUs, as samplers have them.
 JAX = "jax>=0.7,<0.11"
 # Compiles for TPUs that are not there.
-LIBTPU = "libtpu>=0.0.17"
+LIBTPU = (
+    "libtpu>=0.0.17; sys_platform == 'linux' and platform_machine == 'x86_64'"
+)
 
 setuptools.setup(
     name="vqvae2_tf",
