@@ -329,6 +329,8 @@ def main(arguments):
             "compilation for TPUs needs libtpu; install it with "
             "pip install 'vqvae2_tf[tpu-plan]'."
         )
+    # libtpu ends the process at flags that only other devices' XLA knows.
+    os.environ.pop("XLA_FLAGS", None)
     line = [*ALWAYS.split(), *arguments]
     config = configuration.parse(line, __doc__, FLAGS)
     work = Work(job, config)
