@@ -64,7 +64,9 @@ def sentence_for(error: BaseException, memory_advice: str = "") -> str | None:
     if isinstance(error, UserError):
         return f"error: {error}"
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted. Run the same command again to resume."
+        return (
+            str(error) or "Interrupted. Run the same command again to resume."
+        )
     if is_disk_full(error):
         return (
             "error: the disk is full; make room and run the same command "

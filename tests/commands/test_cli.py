@@ -197,7 +197,7 @@ def test_errors_of_users_are_sentences_and_others_are_not():
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 )
-def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
+def test_a_signal_cleans_up_and_ends_in_a_sentence(number, capsys):
     # A process that a shell starts in the background ignores SIGINT.
     earlier = signal.signal(number, signal.default_int_handler)
     cleaned = []
@@ -213,7 +213,8 @@ def test_a_signal_cleans_up_and_ends_in_a_sentence(number):
 
     with pytest.raises(SystemExit) as end:
         cli.run(work, [])
-    assert end.value.code.startswith("Interrupted.")
+    assert end.value.code == 75
+    assert capsys.readouterr().err.startswith("Interrupted.")
     assert cleaned == [True]
     assert signal.signal(number, earlier) == signal.default_int_handler
 

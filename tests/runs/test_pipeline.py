@@ -68,13 +68,14 @@ def test_a_finished_run_is_left_as_it_is(small_run, own_run):
 
 
 def test_a_run_that_was_stopped_resumes_to_the_same_end(
-    small_run, own_run, monkeypatch
+    small_run, own_run, monkeypatch, capsys
 ):
     before = contents(own_run)
     shutil.rmtree(own_run / "prior_bottom")
     with monkeypatch.context() as patch:
         patch.setattr(TensorFlowTrainer, "run", interrupted)
-        message = small_run.train(own_run)
+        assert small_run.train(own_run) == 75
+    message = capsys.readouterr().err
     assert "prior_bottom: stopped after 2 of 4 steps" in message
     # They depend on the prior.
     for name in ("samples.png", "metrics.json", "saved_models/generator"):
@@ -150,7 +151,9 @@ def test_an_autoencoder_goes_on_to_more_steps(
     assert call(evaluate, "nll", f"--run_dir={aside}") is None
 
 
-def test_priors_go_on_to_more_steps(small_run, own_run, tmp_path, monkeypatch):
+def test_priors_go_on_to_more_steps(
+    small_run, own_run, tmp_path, monkeypatch, capsys
+):
     before = contents(own_run)
     more = "--prior_steps=4,8"
     stage = ["--stage=prior", "--level=bottom", more]
@@ -158,7 +161,8 @@ def test_priors_go_on_to_more_steps(small_run, own_run, tmp_path, monkeypatch):
     assert small_run.train(tmp_path / "whole", *stage, codes) is None
     with monkeypatch.context() as patch:
         patch.setattr(TensorFlowTrainer, "run", interrupted)
-        message = small_run.train(own_run, *stage)
+        assert small_run.train(own_run, *stage) == 75
+    message = capsys.readouterr().err
     assert "prior_bottom: stopped after 6 of 8 steps" in message
     assert not (own_run / "prior_bottom" / "model.keras").exists()
     assert small_run.train(own_run, more) is None

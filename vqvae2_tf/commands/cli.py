@@ -1,5 +1,6 @@
 """The command line: finds the verb, runs it, and reports what went wrong."""
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -16,6 +17,10 @@ from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.flags import expand_flagfiles
 from vqvae2_tf.training.interruption import ignore_more_hangups
 from vqvae2_tf.training.interruption import stop_signals
+
+# The status of a command that a signal ended: the same command again goes on.
+# It is EX_TEMPFAIL of sysexits.h, and an error's is 1.
+STOPPED = 75
 
 
 def verbs() -> dict[str, str]:
@@ -63,11 +68,13 @@ def set_up_keras() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
     if keras.backend.backend() != "tensorflow":
-        # TensorFlow reads the data, and would take the accelerators' memory.
-        import tensorflow as tf
+        # Where TensorFlow is installed, it reads the data, and would take the
+        # accelerators' memory.
+        with contextlib.suppress(ImportError):
+            import tensorflow as tf
 
-        for kind in ("GPU", "TPU"):
-            tf.config.set_visible_devices([], kind)
+            for kind in ("GPU", "TPU"):
+                tf.config.set_visible_devices([], kind)
 
 
 def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:
@@ -94,6 +101,9 @@ def run(verb: Callable[[list[str]], None], arguments: list[str]) -> None:
         sentence = sentence_for(error, advice)
         if sentence is None:
             raise
+        if isinstance(error, KeyboardInterrupt):
+            print(sentence, file=sys.stderr)
+            sys.exit(STOPPED)
         sys.exit(sentence)
     finally:
         for number, handler in earlier.items():

@@ -7,7 +7,6 @@ A flagfile is looked for in the working directory, then in experiments/. Stopped
 and started again, the command resumes where it was.
 """
 
-import sys
 import time
 
 from vqvae2_tf.commands import console
@@ -17,7 +16,6 @@ from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import pipeline
 from vqvae2_tf.runs import samples
 from vqvae2_tf.training.devices import open_devices
-from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.precision import choose_precision
 
 MEMORY_ADVICE = (
@@ -66,8 +64,5 @@ def main(arguments):
     folder.claim(config)
     console.keep_log(run.path(folder.LOG_FILE))
     start = time.monotonic()
-    try:
-        run.run()
-    except TrainingStoppedError as stopped:
-        sys.exit(str(stopped))
+    run.run()
     print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")

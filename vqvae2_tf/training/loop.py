@@ -106,7 +106,7 @@ class TrainingDivergedError(UserError):
         super().__init__(f"the loss of {title} is {loss} at step {step}")
 
 
-class TrainingStoppedError(RuntimeError):
+class TrainingStoppedError(KeyboardInterrupt):
     """A signal stopped the training, after its state was saved."""
 
 
