@@ -214,10 +214,11 @@ class Work:
             with with_values(self._variables, values):
                 if self.job == "encode":
                     return self.model.encode(batch["image"])
-                given = {"coarser": batch["codes"][: self._index]}
+                given = {"sample_ids": batch["sample_ids"]}
+                given["coarser"] = batch["codes"][: self._index]
                 if self.model.num_classes:
                     given["labels"] = batch["label"]
-                return sample(self.model, batch_size=batch_size, **given)
+                return sample(self.model, **given)
 
         return jax.jit(run).lower(values, batch)
 
@@ -232,6 +233,7 @@ class Work:
                 for level in config.levels[: self._index + 1]
             ),
             "label": devices.batch((batch_size,), "int32"),
+            "sample_ids": devices.batch((batch_size,), "int32"),
         }
 
 
@@ -245,6 +247,11 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
         cache: Folder of the results.
     """
     devices = Slice(topology)
+    if batch_size % devices.devices:
+        raise UserError(
+            f"--topology={topology} has {devices.devices} devices, which "
+            f"cannot share a batch of {batch_size} equally."
+        )
     lowered = work.lower(devices, batch_size)
     versions = {
         name: importlib.metadata.version(name)
@@ -334,7 +341,7 @@ def main(arguments):
     line = [*ALWAYS.split(), *arguments]
     config = configuration.parse(line, __doc__, FLAGS)
     work = Work(job, config)
-    kind, _, shape = config.topology.partition(":")
+    kind = config.topology.partition(":")[0]
     size, rows = work.batch_size, []
     if config.smallest_slice:
         shapes = SLICES.get(kind, [])
@@ -351,7 +358,7 @@ def main(arguments):
         )
         answer = {"smallest_slice": found and f"{kind}:{found}"}
     elif config.find_batch:
-        count = _devices(kind, shape)
+        count = Slice(config.topology).devices
         sizes = [count * 2**i for i in range(12)]
         largest = first_that_fits(
             sizes[::-1],

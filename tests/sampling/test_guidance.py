@@ -97,6 +97,11 @@ def test_half_of_the_labels_are_dropped_in_training_only():
     assert abs(dropped - 0.5) < 6 * 0.5 / np.sqrt(count)
 
 
+def test_labels_must_be_given(prior):
+    with pytest.raises(ValueError, match="`labels` are expected"):
+        sample(prior, batch_size=2, guidance=2.0, coarser=[np.zeros((2, 2, 3))])
+
+
 def test_a_prior_without_label_dropout_has_no_guidance():
     prior = make_prior(num_classes=3)
     with pytest.raises(ValueError, match="guidance"):

@@ -113,6 +113,8 @@ def fingerprint(model: keras.Model) -> str:
     """16 hex digits that identify a set of weights."""
     digest = hashlib.sha256()
     for variable in model.weights:
-        digest.update(repr((variable.dtype, variable.shape)).encode())
+        # A shape's own text is another one on each backend.
+        described = repr((variable.dtype, tuple(variable.shape)))
+        digest.update(described.encode())
         digest.update(keras.ops.convert_to_numpy(variable).tobytes())
     return digest.hexdigest()[:16]

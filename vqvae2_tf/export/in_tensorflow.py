@@ -7,14 +7,18 @@ import functools
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 
 import keras
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.errors import sentence_for
 
 
 def in_tensorflow(export: Callable[..., None]) -> Callable[..., None]:
@@ -51,9 +55,12 @@ def in_tensorflow(export: Callable[..., None]) -> Callable[..., None]:
                 text=True,
             )
         if result.returncode:
-            reason = result.stderr.splitlines() or [str(result.returncode)]
+            lines = result.stderr.splitlines() or [""]
+            if result.returncode < 0:
+                # Without enough memory, Linux ends a process by SIGKILL.
+                lines = [signal.Signals(-result.returncode).name]
             raise UserError(
-                f"TensorFlow could not write the SavedModel: {reason[-1]}"
+                f"TensorFlow could not write the SavedModel: {lines[-1]}"
             ) from RuntimeError(result.stderr)
 
     return run
@@ -101,7 +108,12 @@ def _main(folder):
         return argument
 
     module, name = call["function"]
-    getattr(importlib.import_module(module), name)(*load(call["arguments"]))
+    try:
+        getattr(importlib.import_module(module), name)(*load(call["arguments"]))
+    except Exception as error:
+        traceback.print_exc()
+        # What is shown is the last line.
+        sys.exit(sentence_for(error) or one_line(error))
 
 
 if __name__ == "__main__":

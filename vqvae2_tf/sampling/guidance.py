@@ -21,12 +21,12 @@ class Guided:
         self._prior = prior
         self._scale = scale
 
-    def __call__(self, codes, labels, coarser=()):
-        conditions = _with_and_without(labels, coarser)
+    def __call__(self, codes, labels=None, coarser=()):
+        conditions = self._with_and_without(labels, coarser)
         return self._guided(self._prior(_twice(codes), *conditions))
 
-    def initial_state(self, batch_size, labels, coarser=()):
-        conditions = _with_and_without(labels, coarser)
+    def initial_state(self, batch_size, labels=None, coarser=()):
+        conditions = self._with_and_without(labels, coarser)
         return self._prior.initial_state(2 * batch_size, *conditions)
 
     def next_row(self, state, row):
@@ -39,6 +39,11 @@ class Guided:
     def write(self, state, codes, column):
         return self._prior.write(state, _twice(codes), column)
 
+    def _with_and_without(self, labels, coarser):
+        self._prior.check_conditions(labels, coarser)
+        labels = ops.concatenate([labels, ops.full_like(labels, -1)])
+        return labels, [_twice(codes) for codes in coarser]
+
     def _guided(self, logits):
         of_class, of_none = ops.split(logits, 2)
         return of_none + self._scale * (of_class - of_none)
@@ -46,8 +51,3 @@ class Guided:
 
 def _twice(x):
     return ops.concatenate([x, x])
-
-
-def _with_and_without(labels, coarser):
-    labels = ops.concatenate([labels, ops.full_like(labels, -1)])
-    return labels, [_twice(codes) for codes in coarser]

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.loop import Examples
 from vqvae2_tf.training.plan import TrainingPlan
@@ -43,7 +45,14 @@ class JaxDevices:
     """
 
     def __init__(self, strategy: str = "auto"):
-        devices = jax.local_devices()
+        try:
+            devices = jax.local_devices()
+        except Exception as error:  # Of many types, an AssertionError too.
+            raise UserError(
+                "JAX found none of the devices that JAX_PLATFORMS="
+                f"{os.environ.get('JAX_PLATFORMS', '')} asks for, or cannot "
+                f"use them: {one_line(error)}"
+            ) from error
         kind = {"mirrored": "gpu", "tpu": "tpu"}.get(strategy)
         if kind and devices[0].platform != kind:
             raise UserError(
@@ -62,7 +71,9 @@ class JaxDevices:
         kind = self._device.platform.upper()
         if kind == "GPU":
             capability = getattr(self._device, "compute_capability", "0")
-            return kind, float(capability) >= 8.0
+            # AMD's begin with letters.
+            number = capability if capability[:1].isdecimal() else "0"
+            return kind, float(number) >= 8.0
         return None if kind == "CPU" else (kind, True)
 
     def scope(self):
