@@ -443,6 +443,7 @@ class TestModes:
             "output_layers": 1,
             "second_kernel_size": 3,
             "dropout": 0.25,
+            "label_dropout": 0.1,
             "rematerialize": True,
         }
         parameters = inspect.signature(PixelSNAIL).parameters

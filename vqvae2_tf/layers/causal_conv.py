@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.biased import add_bias
 from vqvae2_tf.layers.row_buffer import read_columns
 from vqvae2_tf.layers.row_buffer import write_column
 
@@ -77,7 +78,7 @@ class CausalConv2D(keras.layers.Layer):
             above = ops.pad(x, [[0, 0], [r, 0], [r, r], [0, 0]])
             above = above[:, : height + r - 1]
             y = y + ops.conv(above, self.above_kernel, padding="valid")
-        return y + self.bias
+        return add_bias(y, self.bias, training=True)
 
     def initial_state(self, batch_size, width):
         """State before the first row.
