@@ -55,9 +55,9 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import networks
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.training import precision
-from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.jax import make_train_step
 from vqvae2_tf.training.jax import with_values
+from vqvae2_tf.training.plan import make_state
 
 FLAGS = [
     Flag("topology", "v5e:2x2", "Kind and shape of the slice."),
@@ -175,15 +175,10 @@ class Work:
         self._variables = list(self.model.variables)
         if self.job == "train":
             plan = networks.training_plan(config, self.model, self._index)
-            self._optimizers = {}
-            for name, variables in self.model.objectives().items():
-                self._optimizers[name] = plan.make_optimizer()
-                self._optimizers[name].build(variables)
-            trained = self.model.trainable_variables
-            self._averages = Averages(trained, plan.polyak_decay)
-            self._variables += self._averages.variables
-            for optimizer in self._optimizers.values():
-                self._variables += optimizer.variables
+            self._optimizers, self._averages, state = make_state(
+                self.model, plan
+            )
+            self._variables = [v for part in state.values() for v in part]
         return [variable.value for variable in self._variables]
 
     @property

@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from tests.helpers import array
 from tests.helpers import integers
 from tests.helpers import normal
 from vqvae2_tf.autoencoders import VQVAE2
@@ -103,3 +105,40 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto"):
     trainer = devices.trainer(model, examples(arrays), plan(rate))
     trainer.counters.update(lowest=np.inf, validated=0)
     return trainer
+
+
+class Adversaries(keras.Model):
+    """A generator `a x + b` and a critic `c x + d` of its outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = keras.layers.Dense(1, kernel_initializer="ones")
+        self.critic = keras.layers.Dense(1, kernel_initializer="ones")
+
+    def build(self, input_shape=None):
+        self.generator.build((None, 1))
+        self.critic.build((None, 1))
+
+    def objectives(self):
+        return {
+            "generator": self.generator.trainable_variables,
+            "critic": self.critic.trainable_variables,
+        }
+
+    def loss_and_statistics(self, batch, training=False):
+        score = keras.ops.mean(self.critic(self.generator(batch["x"])))
+        real = keras.ops.mean(self.critic(batch["y"]))
+        losses = {"generator": -score, "critic": score - real}
+        return losses, {"score": score}
+
+
+def check_adversaries(trainer, model):
+    """Two steps of SGD at 0.1, with x = 3 and y = 5, in plain numbers."""
+    a, b, c, d = 1.0, 0.0, 1.0, 0.0
+    for _ in range(2):
+        loss, _ = trainer.run(1)
+        assert loss == pytest.approx(-(c * 5 + d))
+        # Both gradients are those before the step.
+        a, b, c = a + 0.1 * 3 * c, b + 0.1 * c, c - 0.1 * (3 * a + b - 5)
+        found = [array(v).item() for v in model.variables]
+        np.testing.assert_allclose(found, [a, b, c, d], rtol=1e-6)

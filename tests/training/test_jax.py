@@ -198,35 +198,10 @@ def test_averages_are_in_the_model_for_a_block_and_at_the_end():
     trainer.run(1)  # Weights and averages are different arrays again.
 
 
-class Adversaries(keras.Model):
-    """A generator `a x + b` and a critic `c x + d` of its outputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.generator = keras.layers.Dense(1, kernel_initializer="ones")
-        self.critic = keras.layers.Dense(1, kernel_initializer="ones")
-
-    def build(self, input_shape=None):
-        self.generator.build((None, 1))
-        self.critic.build((None, 1))
-
-    def objectives(self):
-        return {
-            "generator": self.generator.trainable_variables,
-            "critic": self.critic.trainable_variables,
-        }
-
-    def loss_and_statistics(self, batch, training=False):
-        score = keras.ops.mean(self.critic(self.generator(batch["x"])))
-        real = keras.ops.mean(self.critic(batch["y"]))
-        losses = {"generator": -score, "critic": score - real}
-        return losses, {"score": score}
-
-
 def test_each_objective_trains_its_own_variables():
     from vqvae2_tf.training.jax import JaxDevices
 
-    model = Adversaries()
+    model = small.Adversaries()
     model.build()
     pairs = {"x": np.full((4, 1), 3.0), "y": np.full((4, 1), 5.0)}
     examples = ArrayExamples(
@@ -236,14 +211,7 @@ def test_each_objective_trains_its_own_variables():
         small.plan(), make_optimizer=lambda: keras.optimizers.SGD(0.1)
     )
     trainer = JaxDevices().trainer(model, examples, plan)
-    a, b, c, d = 1.0, 0.0, 1.0, 0.0
-    for _ in range(2):
-        loss, _ = trainer.run(1)
-        assert loss == pytest.approx(-(c * 5 + d))
-        # Both gradients are those before the step.
-        a, b, c = a + 0.1 * 3 * c, b + 0.1 * c, c - 0.1 * (3 * a + b - 5)
-        found = [array(v).item() for v in model.variables]
-        np.testing.assert_allclose(found, [a, b, c, d], rtol=1e-6)
+    small.check_adversaries(trainer, model)
 
 
 def test_the_host_runs_ahead_of_the_devices(monkeypatch):

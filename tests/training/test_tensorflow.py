@@ -14,6 +14,7 @@ from tests.helpers import array
 from tests.helpers import arrays
 from tests.helpers import integers
 from tests.helpers import normal
+from tests.training import small
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.level import Level
@@ -233,31 +234,6 @@ def test_training_of_weights_that_are_no_numbers_ends(untrained, tmp_path):
     assert not (tmp_path / "state.safetensors").exists()
 
 
-class Adversaries(keras.Model):
-    """A generator `a x + b` and a critic `c x + d` of its outputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.generator = keras.layers.Dense(1, kernel_initializer="ones")
-        self.critic = keras.layers.Dense(1, kernel_initializer="ones")
-
-    def build(self, input_shape=None):
-        self.generator.build((None, 1))
-        self.critic.build((None, 1))
-
-    def objectives(self):
-        return {
-            "generator": self.generator.trainable_variables,
-            "critic": self.critic.trainable_variables,
-        }
-
-    def loss_and_statistics(self, batch, training=False):
-        score = keras.ops.mean(self.critic(self.generator(batch["x"])))
-        real = keras.ops.mean(self.critic(batch["y"]))
-        losses = {"generator": -score, "critic": score - real}
-        return losses, {"score": score}
-
-
 def test_each_objective_trains_its_own_variables(tmp_path):
     pairs = {"x": np.full((4, 1), 3.0), "y": np.full((4, 1), 5.0)}
     examples = Examples(
@@ -268,18 +244,11 @@ def test_each_objective_trains_its_own_variables(tmp_path):
         lambda pair, seed=None: pair,
     )
     with ONE_DEVICE.scope():
-        model = Adversaries()
+        model = small.Adversaries()
         model.build()
     sgd = plan(make_optimizer=lambda: keras.optimizers.SGD(0.1))
     trainer = TensorFlowTrainer(model, examples, sgd, ONE_DEVICE)
-    a, b, c, d = 1.0, 0.0, 1.0, 0.0
-    for _ in range(2):
-        loss, _ = trainer.run(1)
-        assert loss == pytest.approx(-(c * 5 + d))
-        # Both gradients are those before the step.
-        a, b, c = a + 0.1 * 3 * c, b + 0.1 * c, c - 0.1 * (3 * a + b - 5)
-        found = [array(v).item() for v in model.variables]
-        np.testing.assert_allclose(found, [a, b, c, d], rtol=1e-6)
+    small.check_adversaries(trainer, model)
     trainer.save(str(tmp_path))
     trainer.restore(str(tmp_path))
     assert trainer.step == 2

@@ -19,6 +19,7 @@ from vqvae2_tf.errors import one_line
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.loop import Examples
 from vqvae2_tf.training.plan import TrainingPlan
+from vqvae2_tf.training.plan import make_state
 from vqvae2_tf.training.state import restore_state
 from vqvae2_tf.training.state import save_state
 
@@ -154,17 +155,8 @@ class JaxTrainer:
         self._plan = plan
         self._devices = devices
         self._batches = None
-        optimizers = {}
-        for name, variables in model.objectives().items():
-            optimizers[name] = plan.make_optimizer()
-            optimizers[name].build(variables)
-        averages = Averages(model.trainable_variables, plan.polyak_decay)
+        optimizers, averages, self._state = make_state(model, plan)
         self._optimizer = next(iter(optimizers.values()))
-        self._state = {
-            "model": model.variables,
-            "averages": averages.variables,
-            **{f"optimizer/{k}": v.variables for k, v in optimizers.items()},
-        }
         self._variables = [v for part in self._state.values() for v in part]
         self._train_step = jax.jit(
             make_train_step(model, optimizers, averages, self._variables),

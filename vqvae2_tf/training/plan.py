@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import keras
 
+from vqvae2_tf.training.averages import Averages
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
@@ -30,3 +32,34 @@ class TrainingPlan:
     steps_per_call: int
     validate_every: int
     weights: str = "best"
+
+
+def make_state(
+    model: keras.Model, plan: TrainingPlan
+) -> tuple[
+    dict[str, keras.optimizers.Optimizer],
+    Averages,
+    dict[str, list[keras.Variable]],
+]:
+    """What training a network changes.
+
+    Args:
+        model: Built; see `Trainable`.
+        plan: `TrainingPlan`.
+
+    Returns:
+        Tuple of an optimizer for each of the model's objectives, the averages
+        of its trainable variables, and all variables, as `save_state` takes
+        them.
+    """
+    optimizers = {}
+    for name, variables in model.objectives().items():
+        optimizers[name] = plan.make_optimizer()
+        optimizers[name].build(variables)
+    averages = Averages(model.trainable_variables, plan.polyak_decay)
+    variables = {
+        "model": model.variables,
+        "averages": averages.variables,
+        **{f"optimizer/{k}": v.variables for k, v in optimizers.items()},
+    }
+    return optimizers, averages, variables

@@ -12,6 +12,7 @@ from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.plan import TrainingPlan
+from vqvae2_tf.training.plan import make_state
 from vqvae2_tf.training.state import restore_state
 from vqvae2_tf.training.state import save_state
 
@@ -94,18 +95,9 @@ class TensorFlowTrainer:
         self._plan = plan
         self._strategy = strategy
         self._batches = None
-        optimizers = {}
         with strategy.scope():
-            for name, variables in model.objectives().items():
-                optimizers[name] = plan.make_optimizer()
-                optimizers[name].build(variables)
-            averages = Averages(model.trainable_variables, plan.polyak_decay)
+            optimizers, averages, self._state = make_state(model, plan)
         self._optimizer = next(iter(optimizers.values()))
-        self._state = {
-            "model": model.variables,
-            "averages": averages.variables,
-            **{f"optimizer/{k}": v.variables for k, v in optimizers.items()},
-        }
         self._run_steps = make_train_function(
             model, optimizers, averages, strategy
         )
