@@ -41,11 +41,7 @@ import sys
 import time
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import Mesh
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
@@ -55,6 +51,7 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import networks
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.training import precision
+from vqvae2_tf.training.jax import BatchMesh
 from vqvae2_tf.training.jax import make_train_step
 from vqvae2_tf.training.jax import with_values
 from vqvae2_tf.training.plan import make_state
@@ -132,13 +129,11 @@ class Slice:
                 f"and a shape, such as v5e:4x4 or v4:2x2x1: {one_line(error)}"
             ) from error
         self.devices = len(found.devices)
-        mesh = Mesh(np.array(found.devices), ("batch",))
-        self.whole = NamedSharding(mesh, PartitionSpec())
-        self._split = NamedSharding(mesh, PartitionSpec("batch"))
+        self.mesh = BatchMesh(found.devices)
 
     def batch(self, shape, dtype):
         """An array whose first axis is split over the devices."""
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=self._split)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self.mesh.split)
 
 
 class Work:
@@ -172,13 +167,15 @@ class Work:
             self.model = networks.make_prior(
                 config, self._index, classes, dtype
             )
-        self._variables = list(self.model.variables)
         if self.job == "train":
             plan = networks.training_plan(config, self.model, self._index)
             self._optimizers, self._averages, state = make_state(
                 self.model, plan
             )
-            self._variables = [v for part in state.values() for v in part]
+        else:
+            state = {"model": self.model.variables}
+        self._state = state
+        self._variables = [v for part in state.values() for v in part]
         return [variable.value for variable in self._variables]
 
     @property
@@ -191,9 +188,11 @@ class Work:
 
     def lower(self, devices: Slice, batch_size: int) -> jax.stages.Lowered:
         """The program for a slice, not yet compiled."""
+        shard = self._config.shard_state
+        shardings = devices.mesh.of_state(self._state, shard)
         values = [
-            jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.whole)
-            for x in self._shapes
+            jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+            for x, sharding in zip(self._shapes, shardings, strict=True)
         ]
         batch = self._batch(devices, batch_size)
         if self.job == "train":
@@ -201,7 +200,9 @@ class Work:
                 self.model, self._optimizers, self._averages, self._variables
             )
             compiled = jax.jit(
-                step, donate_argnums=0, out_shardings=devices.whole
+                step,
+                donate_argnums=0,
+                out_shardings=(shardings, devices.mesh.whole),
             )
             return compiled.lower(values, batch)
 

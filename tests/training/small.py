@@ -1,5 +1,7 @@
 """Small networks and their trainers, the same on every backend."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -86,7 +88,9 @@ def make_prior(random):
     return model
 
 
-def make_trainer(name, random=True, rate=1e-3, devices="auto"):
+def make_trainer(
+    name, random=True, rate=1e-3, devices="auto", shard_state=False
+):
     """The trainer of the `autoencoder` or the `prior`.
 
     Args:
@@ -94,15 +98,17 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto"):
         random: Whether the network draws random numbers in training.
         rate: Learning rate.
         devices: As for `--strategy`.
+        shard_state: As for `--shard_state`.
     """
-    keras.utils.set_random_seed(0)
     devices = open_devices(devices)
+    keras.utils.set_random_seed(0)
     with devices.scope():
         if name == "prior":
             model, arrays = make_prior(random), codes()
         else:
             model, arrays = make_autoencoder(random), images()
-    trainer = devices.trainer(model, examples(arrays), plan(rate))
+    training_plan = dataclasses.replace(plan(rate), shard_state=shard_state)
+    trainer = devices.trainer(model, examples(arrays), training_plan)
     trainer.counters.update(lowest=np.inf, validated=0)
     return trainer
 

@@ -1,7 +1,9 @@
 """Training on JAX: as on TensorFlow, on any number of devices, resumed."""
 
 import dataclasses
+import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -30,14 +32,35 @@ TWO_DEVICES = (
 
 
 def run_program(program, *arguments, **environment):
-    result = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.getcwd(), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_programs(program, arguments, [environment])
+
+
+def run_programs(program, arguments, environments):
+    """One process at the same time for each of some environments."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": os.getcwd(), **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in environments
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    for process, error in zip(processes, errors, strict=True):
+        assert process.returncode == 0, error[-3000:]
+
+
+def two_workers():
+    """TF_CONFIG of two processes of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    cluster = {"worker": [f"127.0.0.1:{port}", "127.0.0.1:1"]}
+    return [
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
+        for i in range(2)
+    ]
 
 
 def state_of(folder):
@@ -113,33 +136,55 @@ import numpy as np
 jax.config.update("jax_disable_most_optimizations", True)
 from tests.training import small
 
-name, folder = sys.argv[1:]
-assert jax.local_device_count() == 2
-trainer = small.make_trainer(name)
-trainer.run(4)
+name, shard, strategy, folder = sys.argv[1:]
+shard = shard == "shared"
+trainer = small.make_trainer(name, devices=strategy, shard_state=shard)
+devices = trainer._devices
+assert devices.count == 2
+trainer.run(2)
+if devices.share == (0, 1):
+    trainer.save(f"{folder}/two")
+    trainer.restore(f"{folder}/two")
+trainer.run(2)
 with trainer.averaged():
     data = small.codes(6) if name == "prior" else small.images(6)
     statistics = trainer.evaluate(small.examples(data, 6), 4)
 trainer.save(f"{folder}/two")
-np.savez(f"{folder}/statistics.npz", **statistics)
+if devices.share[0] == 0:
+    np.savez(f"{folder}/statistics.npz", **statistics)
+optimizer = trainer._optimizer.variables
+whole = sum(v.value.nbytes for v in optimizer)
+own = sum(v.value.addressable_shards[0].data.nbytes for v in optimizer)
+assert own < 0.7 * whole if shard else own == whole, (own, whole)
 """
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "shard", "strategy"),
     [
-        "autoencoder",
-        pytest.param("prior", marks=pytest.mark.large),
+        ("autoencoder", "shared", "auto"),
+        pytest.param("prior", "whole", "auto", marks=pytest.mark.large),
+        pytest.param(
+            "autoencoder", "whole", "multi_worker", marks=pytest.mark.large
+        ),
+        pytest.param(
+            "prior", "shared", "multi_worker", marks=pytest.mark.large
+        ),
     ],
 )
-def test_two_devices_end_where_one_does_dropout_included(name, tmp_path):
+def test_two_devices_end_where_one_does_dropout_included(
+    name, shard, strategy, tmp_path
+):
+    environments = [{"XLA_FLAGS": TWO_DEVICES}]
+    if strategy == "multi_worker":
+        environments = [{"TF_CONFIG": x} for x in two_workers()]
+    run_programs(DEVICES, [name, shard, strategy, tmp_path], environments)
     trainer = small.make_trainer(name, devices="one")
     trainer.run(4)
     with trainer.averaged():
         data = small.codes(6) if name == "prior" else small.images(6)
         statistics = trainer.evaluate(small.examples(data, 6), 4)
     trainer.save(str(tmp_path / "one"))
-    run_program(DEVICES, name, tmp_path, XLA_FLAGS=TWO_DEVICES)
     assert_same_state(tmp_path / "one", tmp_path / "two", 1e-5)
     for key, expected in np.load(tmp_path / "statistics.npz").items():
         np.testing.assert_allclose(statistics[key], expected, rtol=1e-5)

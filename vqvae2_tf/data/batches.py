@@ -43,15 +43,28 @@ class Examples:
         )
 
     def training_arrays(
-        self, batch_size: int, seed: int, start_step: int = 0
+        self,
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[dict[str, Any]]:
         """What `training_batches` gives, as NumPy arrays."""
-        batches = training_batches(self, batch_size, seed, start_step)
+        context = _context(share)
+        batches = training_batches(self, batch_size, seed, start_step, context)
         return iter(batches.as_numpy_iterator())
 
-    def evaluation_arrays(self, batch_size: int) -> Iterator[dict[str, Any]]:
+    def evaluation_arrays(
+        self, batch_size: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[dict[str, Any]]:
         """What `evaluation_batches` gives, as NumPy arrays."""
-        return iter(evaluation_batches(self, batch_size).as_numpy_iterator())
+        batches = evaluation_batches(self, batch_size, _context(share))
+        return iter(batches.as_numpy_iterator())
+
+
+def _context(share):
+    """The context of the i-th of n hosts, each with one device."""
+    return tf.distribute.InputContext(share[1], share[0], share[1])
 
 
 def image_examples(
@@ -240,11 +253,17 @@ def _batched(dataset, start, read, batch_size, context):
     """Batches of `read(number, example)`, numbered from `start`."""
     dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start), dataset)
     if context is not None:
-        # A strategy takes one dataset a host, of one batch a replica.
+        # A strategy takes one dataset a host, of one batch a replica. Replicas
+        # have the same rows of a batch whichever host they are on.
+        rows = batch_size // context.num_input_pipelines
+        host = context.input_pipeline_id
+
+        def is_own(number, example):
+            return (number - start) % batch_size // rows == host
+
+        if context.num_input_pipelines > 1:
+            dataset = dataset.filter(is_own)
         batch_size = context.get_per_replica_batch_size(batch_size)
-        dataset = dataset.shard(
-            context.num_input_pipelines, context.input_pipeline_id
-        )
     dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     return dataset.prefetch(tf.data.AUTOTUNE)

@@ -49,6 +49,12 @@ RUN = changed(
         Flag("level", None, "The level of --stage=prior: top, ..., bottom."),
         Flag("codes_dir", None, "Codes to train on.", path=True),
         Flag("strategy", "auto", "Devices to use.", choices=STRATEGIES),
+        Flag(
+            "shard_state",
+            False,
+            "Keep a part of the averages and of Adam's moments on each device, "
+            "where all of them do not fit on one; with KERAS_BACKEND=jax.",
+        ),
         Flag("steps_per_loop", 20, "Training steps in a compiled call.", 1),
     ],
     role=CONDUCT,

@@ -263,6 +263,7 @@ def training_plan(
         polyak_decay=value("polyak_decay"),
         seed=config.seed,
         steps_per_call=config.steps_per_loop,
+        shard_state=config.shard_state,
         validate_every=config.validate_every,
         weights=config.weights,
     )

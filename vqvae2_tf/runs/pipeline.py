@@ -85,6 +85,8 @@ class Run:
                 trained on.
         """
         config = self.config
+        if config.shard_state and keras.backend.backend() != "jax":
+            raise UserError("--shard_state needs KERAS_BACKEND=jax.")
         if not config.overwrite:
             self._check_longer()
         if config.stage != "prior":

@@ -1,11 +1,13 @@
-"""Training steps and evaluation on JAX, on all devices of this host."""
+"""Training steps and evaluation on JAX, on the devices of one host or more."""
 
 import collections
 import contextlib
 import os
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,8 @@ from jax.sharding import PartitionSpec
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
+from vqvae2_tf.files import atomic
+from vqvae2_tf.training import hosts
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.loop import Examples
 from vqvae2_tf.training.plan import TrainingPlan
@@ -27,33 +31,92 @@ from vqvae2_tf.training.state import save_state
 _AHEAD = 2
 
 
+class BatchMesh:
+    """Shardings over a row of devices that share each batch.
+
+    Attributes:
+        whole: Of arrays that every device has.
+        split: Of arrays whose first axis the devices share.
+
+    Args:
+        devices: JAX devices.
+    """
+
+    def __init__(self, devices: Sequence):
+        self._mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        self.whole = NamedSharding(self._mesh, PartitionSpec())
+        self.split = NamedSharding(self._mesh, PartitionSpec("batch"))
+
+    def shared(self, shape: Sequence[int]) -> NamedSharding:
+        """The sharding of an array of which each device keeps an equal part.
+
+        It is cut along its longest axis that allows it; if none does, the
+        array is whole on every device.
+        """
+        count = self._mesh.size
+        sizes = [0 if size % count else size for size in shape]
+        if not any(sizes):
+            return self.whole
+        axis = sizes.index(max(sizes))
+        return NamedSharding(self._mesh, PartitionSpec(*[None] * axis, "batch"))
+
+    def of_state(
+        self, state: Mapping[str, Sequence[keras.Variable]], shard: bool
+    ) -> list[NamedSharding]:
+        """The sharding of each variable of a training state.
+
+        Args:
+            state: As `make_state` gives it.
+            shard: Whether what only training needs is shared: the averages and
+                what the optimizers keep. The model is whole on every device.
+        """
+        return [
+            self.shared(variable.shape)
+            if shard and part != "model"
+            else self.whole
+            for part, variables in state.items()
+            for variable in variables
+        ]
+
+
 class JaxDevices:
     """The `Devices` of the JAX backend.
 
-    Each batch is split over the devices, and each device has all variables.
+    Each batch is split over the devices, and each device has all weights.
     Compiled functions compute with the whole batch: the means, the sums and the
     random numbers in them are those of one device.
 
     Attributes:
-        whole: The sharding of arrays that every device has.
+        mesh: The devices' `BatchMesh`.
+        share: This host's number, and the number of hosts.
 
     Args:
-        strategy: `one`: the first device; `mirrored`: all GPUs; `tpu`: all
-            TPUs; `auto`: all devices of JAX's default kind.
+        strategy: `one`: the first device; `mirrored`: all GPUs of this host;
+            `tpu`: all its TPUs; `auto`: all its devices of JAX's default kind;
+            `multi_worker`: those of all hosts; see `join_hosts`.
 
     Raises:
-        UserError: If there is no such device.
+        UserError: If there is no such device, or the hosts do not meet.
     """
 
     def __init__(self, strategy: str = "auto"):
+        if strategy == "multi_worker":
+            hosts.join()
         try:
-            devices = jax.local_devices()
+            devices = jax.devices()
         except Exception as error:  # Of many types, an AssertionError too.
             raise UserError(
                 "JAX found none of the devices that JAX_PLATFORMS="
                 f"{os.environ.get('JAX_PLATFORMS', '')} asks for, or cannot "
                 f"use them: {one_line(error)}"
             ) from error
+        if strategy == "multi_worker":
+            self.share = jax.process_index(), jax.process_count()
+        else:
+            self.share = 0, 1
+            devices = jax.local_devices()
+        # Of several hosts the first one writes the files.
+        atomic.is_chief = self.share[0] == 0
         kind = {"mirrored": "gpu", "tpu": "tpu"}.get(strategy)
         if kind and devices[0].platform != kind:
             raise UserError(
@@ -62,10 +125,8 @@ class JaxDevices:
             )
         devices = devices[:1] if strategy == "one" else devices
         self.count = len(devices)
-        self._device = devices[0]
-        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-        self.whole = NamedSharding(mesh, PartitionSpec())
-        self._split = NamedSharding(mesh, PartitionSpec("batch"))
+        self._device = jax.local_devices()[0]
+        self.mesh = BatchMesh(devices)
 
     @property
     def accelerator(self) -> tuple[str, bool] | None:
@@ -95,16 +156,41 @@ class JaxDevices:
 
         return outputs
 
-    def values(self, variables: Sequence[keras.Variable]) -> list[jax.Array]:
-        """Values of variables, which from then on are on every device."""
-        values = jax.device_put([v.value for v in variables], self.whole)
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+    def values(
+        self,
+        variables: Sequence[keras.Variable],
+        shardings: Sequence[NamedSharding] | None = None,
+    ) -> list[jax.Array]:
+        """Values of variables, which from then on are where they should be.
+
+        Args:
+            variables: The variables.
+            shardings: One for each; if None, all are whole on every device.
+        """
+        shardings = shardings or [self.mesh.whole] * len(variables)
+        values = []
+        for variable, sharding in zip(variables, shardings, strict=True):
+            values.append(self._put(variable.value, sharding))
+            variable.assign(values[-1])
         return values
 
+    def _put(self, value, sharding):
+        if value.is_fully_addressable and not sharding.is_fully_addressable:
+            # Every host has the same value. JAX would compare them all first.
+            array = np.asarray(value)
+            return jax.make_array_from_callback(
+                array.shape, sharding, lambda index: array[index]
+            )
+        return jax.device_put(value, sharding)
+
     def split(self, batch):
-        """A nest of arrays `[B, ...]`, of which each device has a part."""
-        return jax.device_put(batch, self._split)
+        """A nest of arrays `[B, ...]`, of which each device has a part.
+
+        Args:
+            batch: This host's share of the batch.
+        """
+        put = partial(jax.make_array_from_process_local_data, self.mesh.split)
+        return jax.tree.map(put, batch)
 
     def compile(
         self, model: keras.Model, function: Callable
@@ -120,7 +206,7 @@ class JaxDevices:
         """
         variables = model.variables
 
-        @jax.jit
+        @partial(jax.jit, out_shardings=self.mesh.whole)
         def pure(values, batch):
             with with_values(variables, values):
                 return function(batch)
@@ -155,18 +241,18 @@ class JaxTrainer:
         self._plan = plan
         self._devices = devices
         self._batches = None
-        optimizers, averages, self._state = make_state(model, plan)
+        with on_host():
+            optimizers, self._averages, self._state = make_state(model, plan)
         self._optimizer = next(iter(optimizers.values()))
         self._variables = [v for part in self._state.values() for v in part]
+        self._shardings = devices.mesh.of_state(self._state, plan.shard_state)
         self._train_step = jax.jit(
-            make_train_step(model, optimizers, averages, self._variables),
+            make_train_step(model, optimizers, self._averages, self._variables),
             # The state before a step makes room for the one after it.
             donate_argnums=0,
-            out_shardings=devices.whole,
+            out_shardings=(self._shardings, devices.mesh.whole),
         )
         self.evaluate = make_evaluation(model, devices)
-        self.averaged = averages.in_weights
-        self.assign_averages = averages.assign_to_weights
 
     @property
     def learning_rate(self) -> float:
@@ -175,9 +261,12 @@ class JaxTrainer:
     def run(self, count: int) -> tuple[float, dict[str, np.ndarray]]:
         if self._batches is None:
             self._batches = self._examples.training_arrays(
-                self._plan.batch_size, self._plan.seed, self.step
+                self._plan.batch_size,
+                self._plan.seed,
+                self.step,
+                self._devices.share,
             )
-        values = self._devices.values(self._variables)
+        values = self._devices.values(self._variables, self._shardings)
 
         def outputs():
             nonlocal values
@@ -192,16 +281,59 @@ class JaxTrainer:
         self.step += count
         return float(loss), statistics
 
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        with self._averages.in_weights():
+            # Averages may be in parts, and weights are whole.
+            self._devices.values(self._model.trainable_variables)
+            yield
+
+    def assign_averages(self) -> None:
+        self._averages.assign_to_weights()
+        self._devices.values(self._model.trainable_variables)
+
     def load_weights(self, path: str) -> None:
         self._model.load_weights(path)
 
     def save(self, folder: str) -> None:
-        save_state(folder, self._state, self.counters)
+        state = {
+            name: [_Gathered(v, self._devices.mesh.whole) for v in variables]
+            for name, variables in self._state.items()
+        }
+        save_state(folder, state, self.counters)
 
     def restore(self, folder: str) -> None:
-        restore_state(folder, self._state, self.counters)
+        with on_host():
+            restore_state(folder, self._state, self.counters)
         self.step = int(self._optimizer.iterations.value)
         self._batches = None
+
+
+class _Gathered:
+    """A variable whose parts all hosts gather when one reads it as an array."""
+
+    def __init__(self, variable, whole):
+        self.name, self.shape = variable.name, variable.shape
+        self.dtype = variable.dtype
+        self._variable = variable
+        self._whole = whole
+
+    def __array__(self, dtype=None, copy=None):
+        value = self._variable.value
+        if not (value.is_fully_addressable or value.is_fully_replicated):
+            value = jax.device_put(value, self._whole)
+        return np.asarray(value, dtype)
+
+
+def on_host() -> contextlib.AbstractContextManager:
+    """A scope in which new arrays are in the host's memory, where there is one.
+
+    A state that is kept in parts may be too large for one device.
+    """
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:  # JAX_PLATFORMS has no CPU.
+        return contextlib.nullcontext()
 
 
 def make_evaluation(
@@ -213,7 +345,8 @@ def make_evaluation(
     )
 
     def evaluate(examples, batch_size):
-        return _sums(map(step, examples.evaluation_arrays(batch_size)))
+        batches = examples.evaluation_arrays(batch_size, devices.share)
+        return _sums(map(step, batches))
 
     return evaluate
 

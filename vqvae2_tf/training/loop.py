@@ -36,11 +36,24 @@ class Examples(Protocol):
     count: int
 
     def training_arrays(
-        self, batch_size: int, seed: int, start_step: int = 0
+        self,
+        batch_size: int,
+        seed: int,
+        start_step: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[dict[str, Any]]:
-        """Endless batches, of which number s is a function of (seed, s)."""
+        """Endless batches, of which number s is a function of (seed, s).
 
-    def evaluation_arrays(self, batch_size: int) -> Iterator[dict[str, Any]]:
+        Args:
+            batch_size: Size of the whole batch.
+            seed: int.
+            start_step: Number of the first batch.
+            share: `(i, n)` for the i-th of n equal parts of each batch.
+        """
+
+    def evaluation_arrays(
+        self, batch_size: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[dict[str, Any]]:
         """All examples once, in full batches: `weight` is 0 for padding."""
 
 

@@ -22,6 +22,8 @@ class TrainingPlan:
         validate_every: Steps between two validations, and saved states.
         weights: `best` or `last`: the averaged weights that are kept in the
             end.
+        shard_state: Whether each device keeps a part of what only training
+            needs.
     """
 
     steps: int
@@ -32,6 +34,7 @@ class TrainingPlan:
     steps_per_call: int
     validate_every: int
     weights: str = "best"
+    shard_state: bool = False
 
 
 def make_state(
