@@ -43,6 +43,20 @@ def test_files_are_written_renamed_and_removed(root):
     assert not filesystem.exists(f"{folder}/file")
 
 
+def test_folders_are_renamed_and_removed_with_all_in_them(root):
+    filesystem.make_folders(f"{root}/one/deep/empty")
+    write(f"{root}/one/deep/file", b"deep")
+    write(f"{root}/one/file", b"file")
+    filesystem.make_folders(f"{root}/other")
+    filesystem.rename(f"{root}/one", f"{root}/other/two")
+    assert read(f"{root}/other/two/deep/file") == b"deep"
+    assert read(f"{root}/other/two/file") == b"file"
+    assert not filesystem.exists(f"{root}/one")
+    filesystem.remove(f"{root}/other/two")
+    assert not filesystem.exists(f"{root}/other/two/deep/file")
+    assert not filesystem.is_folder(f"{root}/other/two")
+
+
 def test_a_missing_file_is_an_os_error(root):
     with pytest.raises(OSError):
         read(f"{root}/missing")

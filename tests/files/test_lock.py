@@ -1,12 +1,18 @@
 """One process at a time works in a folder."""
 
 import contextlib
+import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
+from vqvae2_tf.files import lock as locks
 from vqvae2_tf.files.lock import lock
 
 
@@ -39,6 +45,71 @@ def test_a_locked_folder_is_refused_until_its_process_ends(tmp_path):
     with lock(str(folder)):
         pass
     assert not list(folder.iterdir())
+
+
+LEASED = "ram://leases/folder"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """As if a second were a minute."""
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(locks, "RENEWAL_SECONDS", 0.2)
+    monkeypatch.setattr(locks, "SETTLING_SECONDS", 0.05)
+    yield
+    filesystem.remove(LEASED)
+
+
+def lease():
+    return f"{LEASED}/{locks.LEASE_FILE}"
+
+
+def test_a_folder_without_locks_is_leased_and_the_lease_renewed(quick):
+    with lock(LEASED):
+        time.sleep(1.5)  # Longer than a lease holds by itself.
+        with (
+            pytest.raises(UserError, match=f"process {os.getpid()} on "),
+            lock(LEASED),
+        ):
+            pass
+    assert not filesystem.exists(lease())
+    with lock(LEASED):
+        pass
+
+
+def test_a_lease_that_is_not_renewed_ends(quick, capsys):
+    left = {"owner": "process 1 on host", "token": "x", "time": time.time()}
+    atomic.write_json(lease(), left)
+    with lock(LEASED, wait=True):
+        written = atomic.read_json(lease(), "")
+    assert written["owner"] != left["owner"]
+    assert written["time"] >= left["time"] + 1.0
+    waiting = f"waiting for process 1 on host in {LEASED}\n"
+    assert capsys.readouterr().out == waiting
+
+
+def test_of_many_that_lease_at_once_one_goes_on(quick, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 60.0)
+    monkeypatch.setattr(locks, "SETTLING_SECONDS", 0.5)
+    inside, most, lost = [], [], []
+
+    def work():
+        try:
+            with lock(LEASED):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.3)
+                inside.pop()
+        except UserError:
+            lost.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert len(lost) == 3
 
 
 def test_waiting_ends_with_the_other_process(tmp_path, capsys):

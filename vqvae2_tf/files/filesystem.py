@@ -61,12 +61,24 @@ def make_folders(path: str) -> None:
 
 
 def rename(path: str, new: str) -> None:
-    """Renames a file or a folder; a file that has the new name is replaced."""
+    """Renames a file or a folder; a file that has the new name is replaced.
+
+    Clouds have no folders to rename: their files are renamed one by one.
+    """
     if is_local(path):
         os.replace(path, new)
-    else:
-        with _remote() as gfile:
+        return
+    with _remote() as gfile:
+        if not gfile.isdir(path):
             gfile.rename(path, new, overwrite=True)
+            return
+        for folder, _, names in list(gfile.walk(path)):
+            target = new + folder.rstrip("/").removeprefix(path)
+            gfile.makedirs(target)
+            for name in names:
+                source = os.path.join(folder, name)
+                gfile.rename(source, os.path.join(target, name), True)
+    remove(path)
 
 
 def remove(path: str) -> None:
@@ -78,7 +90,8 @@ def remove(path: str) -> None:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(path)
     else:
-        with _remote() as gfile:
+        # Some end with this error where a folder is only its files' names.
+        with contextlib.suppress(FileNotFoundError), _remote() as gfile:
             if gfile.isdir(path):
                 gfile.rmtree(path)
             elif gfile.exists(path):
@@ -92,5 +105,7 @@ def _remote():
 
     try:
         yield tf.io.gfile
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(error.message) from error
     except tf.errors.OpError as error:
         raise OSError(error.message) from error

@@ -1,7 +1,12 @@
 """A folder that one process works in at a time."""
 
 import contextlib
+import json
 import os
+import secrets
+import socket
+import threading
+import time
 from collections.abc import Iterator
 
 from vqvae2_tf.errors import UserError
@@ -13,13 +18,22 @@ try:
 except ImportError:  # Windows.
     fcntl = None
 
+LEASE_FILE = "lease.json"
+# Seconds that a lease holds after it was last renewed, and between renewals. A
+# process that was killed leaves its lease behind.
+LEASE_SECONDS = 300.0
+RENEWAL_SECONDS = 60.0
+# Seconds until a new lease is looked at again, as two may be written at once,
+# and between two looks at another's.
+SETTLING_SECONDS = 2.0
+
 
 @contextlib.contextmanager
 def lock(folder: str, wait: bool = False) -> Iterator[None]:
     """Locks a folder for this process until the block or the process ends.
 
-    Works only on local file systems: not in clouds, not on most network file
-    systems, and not on Windows.
+    Where the file system has no locks (in clouds, on some network file systems
+    and on Windows) a file names the process that works there; see `_lease`.
 
     Args:
         folder: Path of the folder; it is created if it does not exist.
@@ -30,23 +44,92 @@ def lock(folder: str, wait: bool = False) -> Iterator[None]:
     """
     with atomic.as_user_error(folder):
         filesystem.make_folders(folder)
-    if fcntl is None or not os.path.isdir(folder):
+    with contextlib.ExitStack() as stack:
+        if fcntl is None or not os.path.isdir(folder):
+            stack.enter_context(_lease(folder, wait))
+        else:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            if not _flock(folder, descriptor, wait):
+                stack.enter_context(_lease(folder, wait))
         yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+
+
+def _flock(folder, descriptor, wait):
+    """Locks an open folder; false if its file system has no locks."""
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if not wait:
-                raise UserError(
-                    f"{folder} is in use by another process; wait for it to "
-                    "finish, or give another --run_dir."
-                ) from error
-            print(f"waiting for another process in {folder}", flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:  # Some network file systems.
-            pass
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not wait:
+            raise _in_use(folder, "another process") from error
+        _tell(folder, "another process")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _lease(folder, wait):
+    """Writes whose a folder is, and renews it until the block ends.
+
+    Clocks are compared: a host whose clock is minutes off may take a folder
+    from another. Of two processes that begin within `SETTLING_SECONDS` one goes
+    on.
+    """
+    path = os.path.join(folder, LEASE_FILE)
+    name = f"process {os.getpid()} on {socket.gethostname()}"
+    token = secrets.token_hex(8)
+
+    def write():
+        own = {"owner": name, "token": token, "time": time.time()}
+        atomic.write_json(path, own)
+
+    told = False
+    while (lease := _read_lease(path)).get("token") != token:
+        if not lease:
+            write()
+        elif not wait:
+            addition = f" (by {path}, which holds {LEASE_SECONDS:.0f} s)"
+            raise _in_use(folder, lease["owner"], addition)
+        elif not told:
+            told = True
+            _tell(folder, lease["owner"])
+        time.sleep(SETTLING_SECONDS)
+    ended = threading.Event()
+
+    def renew():
+        while not ended.wait(RENEWAL_SECONDS):
+            # A cloud may be away for a moment; the lease holds for longer.
+            with contextlib.suppress(OSError, UserError):
+                write()
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
         yield
     finally:
-        os.close(descriptor)
+        ended.set()
+        thread.join()
+        filesystem.remove(path)
+
+
+def _read_lease(path):
+    """What a lease says; empty if there is none that holds."""
+    try:
+        lease = json.loads(atomic.read_bytes(path))
+        holds = abs(time.time() - lease["time"]) < LEASE_SECONDS
+        return lease if holds and lease["owner"] else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _in_use(folder, owner, addition=""):
+    return UserError(
+        f"{folder} is in use by {owner}{addition}; wait for it to finish, or "
+        "give another --run_dir."
+    )
+
+
+def _tell(folder, owner):
+    print(f"waiting for {owner} in {folder}", flush=True)

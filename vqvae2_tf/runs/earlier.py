@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files import filesystem
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.configuration import Configuration
 from vqvae2_tf.training.state import STATE_FILE
@@ -38,7 +39,7 @@ def set_aside(config: Configuration) -> None:
         *(folder.EXPORTS, folder.RECONSTRUCTIONS, *folder.FINAL_FILES),
     ):
         if tf.io.gfile.exists(path(name)):
-            tf.io.gfile.rename(path(name), os.path.join(aside, name))
+            filesystem.rename(path(name), os.path.join(aside, name))
     print(
         f"{aside}: what belongs to the autoencoder of {steps} steps is a run "
         "of its own now",
