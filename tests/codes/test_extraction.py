@@ -38,14 +38,14 @@ def examples(count):
         return {"image": image, "label": example["label"]}
 
     return Examples(
-        lambda: tf.data.Dataset.from_tensor_slices(
+        lambda shard: tf.data.Dataset.from_tensor_slices(
             {
                 "image": images(count),
                 "label": np.arange(count, dtype="int32"),
                 "id": [f"image {i}" for i in range(count)],
             }
         ),
-        count,
+        [count],
         read,
     )
 

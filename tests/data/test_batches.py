@@ -19,7 +19,7 @@ def numbers(count):
     def read(x, seed=None):
         return {"index": x, **({} if seed is None else {"seed": seed})}
 
-    return Examples(lambda: tf.data.Dataset.range(count), count, read)
+    return Examples(lambda shard: tf.data.Dataset.range(count), [count], read)
 
 
 def take(steps, **kwargs):
@@ -121,10 +121,10 @@ class Images:
             tf.io.encode_png(pixels).numpy() for pixels in draws.astype("uint8")
         ]
 
-    def num_examples(self, split):
-        return len(self.files)
+    def shard_lengths(self, split):
+        return [len(self.files)]
 
-    def examples(self, split):
+    def open_shard(self, split, shard):
         return tf.data.Dataset.from_tensor_slices(
             {
                 "image": self.files,
@@ -165,10 +165,10 @@ class Ramp:
         pixels = np.stack([y, x, 0 * x], axis=-1)
         self.png = tf.io.encode_png((255 * pixels).astype("uint8"))
 
-    def num_examples(self, split):
-        return 1
+    def shard_lengths(self, split):
+        return [1]
 
-    def examples(self, split):
+    def open_shard(self, split, shard):
         example = {"image": self.png, "label": 0, "id": ""}
         return tf.data.Dataset.from_tensors(example)
 

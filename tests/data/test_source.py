@@ -124,12 +124,39 @@ def test_the_packages_own_data_set_needs_no_download(tmp_path):
     assert source.num_examples("train") == 1678
     assert source.num_examples("validation") == 192
     assert len(source.class_names) == 99
-    labels = [example["label"] for example in source.examples("train")]
+    labels = [
+        example["label"]
+        for example in image_examples(source, "train", (8, 8), 3).open()
+    ]
     assert (np.bincount(labels, minlength=99) > 0).all()
     whole = source.builder.as_dataset("train").as_numpy_iterator()
     groups = {(example["label"], example["group"]) for example in whole}
     assert len(groups) == 99
     assert {group for _, group in groups} == set(range(9))
+
+
+def test_shards_are_those_of_tfds(tmp_path, monkeypatch):
+    # Without a validation split of its own, which then begins in a shard.
+    monkeypatch.setattr("vqvae2_tf.data.source._VALIDATION_NAMES", ())
+    source = open_source("emoji64", str(tmp_path), validation_share=0.3)
+    config = tfds.download.DownloadConfig(num_shards=4)
+    source.builder.download_and_prepare(download_config=config)
+    assert source.shard_lengths("train") == [420, 419, 336]
+    assert source.shard_lengths("validation") == [83, 420]
+    found = [
+        (example["id"].numpy(), example["image"].numpy())
+        for split in ("train", "validation")
+        for example in image_examples(source, split, (8, 8), 3).open()
+    ]
+    whole = source.builder.as_dataset(
+        split="train",
+        decoders={"image": tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(
+            add_tfds_id=True, interleave_cycle_length=1
+        ),
+    )
+    expected = [(e["tfds_id"].numpy(), e["image"].numpy()) for e in whole]
+    assert found == expected
 
 
 def test_an_unknown_data_set_is_reported_with_the_nearest_name():
@@ -236,7 +263,7 @@ def test_a_damaged_shard_is_reported_with_what_to_remove(
         pytest.raises(UserError, match="is damaged") as caught,
         source.damage_reported(),
     ):
-        list(source.examples("train"))
+        list(image_examples(source, "train", (8, 8), 3).open())
     assert f"{shard.parent} is damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -32,8 +32,8 @@ def plan(rate=1e-3, steps=0):
 
 def examples(arrays, count=10):
     return Examples(
-        lambda: tf.data.Dataset.from_tensor_slices(arrays),
-        count,
+        lambda shard: tf.data.Dataset.from_tensor_slices(arrays),
+        [count],
         lambda example, seed=None: example,
     )
 

@@ -107,8 +107,8 @@ class FakeSummaries:
 
 
 VALIDATION = Examples(
-    lambda: tf.data.Dataset.range(3),
-    3,
+    lambda shard: tf.data.Dataset.range(3),
+    [3],
     lambda i, seed=None: {"image": tf.fill((1, 2, 1), i)},
 )
 

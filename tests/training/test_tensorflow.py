@@ -37,8 +37,8 @@ def images(count, seed=0):
         return {"image": image}
 
     return Examples(
-        lambda: tf.data.Dataset.from_tensor_slices(pixels),
-        count,
+        lambda shard: tf.data.Dataset.from_tensor_slices(pixels),
+        [count],
         read,
     )
 
@@ -237,10 +237,10 @@ def test_training_of_weights_that_are_no_numbers_ends(untrained, tmp_path):
 def test_each_objective_trains_its_own_variables(tmp_path):
     pairs = {"x": np.full((4, 1), 3.0), "y": np.full((4, 1), 5.0)}
     examples = Examples(
-        lambda: tf.data.Dataset.from_tensor_slices(
+        lambda shard: tf.data.Dataset.from_tensor_slices(
             {k: v.astype("float32") for k, v in pairs.items()}
         ),
-        4,
+        [4],
         lambda pair, seed=None: pair,
     )
     with ONE_DEVICE.scope():
@@ -275,8 +275,8 @@ class Rows(keras.Model):
 def test_an_embeddings_squared_gradient_is_that_of_all_its_uses():
     rows = np.int32([0, 0, 0, 2])
     examples = Examples(
-        lambda: tf.data.Dataset.from_tensor_slices({"row": rows}),
-        4,
+        lambda shard: tf.data.Dataset.from_tensor_slices({"row": rows}),
+        [4],
         lambda row, seed=None: row,
     )
     with ONE_DEVICE.scope():
@@ -371,8 +371,8 @@ def code_maps(count, seed=0):
         return {"codes": (tf.gather(codes, i),), "label": tf.constant(0)}
 
     return Examples(
-        lambda: tf.data.Dataset.range(count),
-        count,
+        lambda shard: tf.data.Dataset.range(count),
+        [count],
         read,
     )
 

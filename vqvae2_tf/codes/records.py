@@ -120,28 +120,32 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
         codes = tuple(map(decode, levels, tf.unstack(example["codes"])))
         return {"codes": codes, "label": tf.cast(example["label"], tf.int32)}
 
-    count = card["splits"][split]
-    return Examples(
-        lambda: tf.data.TFRecordDataset(paths), count, read, _SHUFFLED
-    )
+    def open_shard(shard):
+        return tf.data.TFRecordDataset(tf.constant(paths)[shard])
+
+    lengths = _shard_lengths(split, card)
+    return Examples(open_shard, lengths, read, _SHUFFLED)
+
+
+def _shard_lengths(split, card):
+    """Number of examples in each shard: all but the last are full."""
+    full, rest = divmod(card["splits"][split], card["examples_per_shard"])
+    return [card["examples_per_shard"]] * full + [rest] * (rest > 0)
 
 
 def _check_shards(paths, split, card):
     """Reads all shards once: training must not end at one of them."""
-    remaining = card["splits"][split]
     highest = len(card["class_names"]) - 1
     repair = "extract the codes again, which resumes there, or copy them again."
-    for path in paths:
+    for path, expected in zip(paths, _shard_lengths(split, card), strict=True):
         if not tf.io.gfile.exists(path):
             raise UserError(f"{path} is missing; {repair}")
         labels = _labels(path)
-        expected = min(remaining, card["examples_per_shard"])
         if len(labels) != expected or max(labels) > highest > 0:
             raise UserError(
                 f"{path} is damaged or from another folder than its {CARD}; "
                 f"remove it and {repair}"
             )
-        remaining -= expected
 
 
 def _labels(path):

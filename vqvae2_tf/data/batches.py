@@ -4,43 +4,55 @@ import dataclasses
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from vqvae2_tf.data import augmentation
+from vqvae2_tf.data import order
+from vqvae2_tf.data.shards import Shards
 from vqvae2_tf.data.source import ImageSource
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
-    """A finite set of raw examples and how to read one.
+class Examples(Shards):
+    """A finite set of raw examples in shards, and how to read one.
 
     See `training.loop.Examples` for what training asks of it.
 
     Args:
-        open: Function that returns the raw examples, always in the same order,
-            as a `tf.data.Dataset`.
-        count: Number of examples.
+        open_shard: As for `Shards`.
+        shard_lengths: As for `Shards`.
         read: Function from a raw example to a dict of tensors. For training it
             also takes a `[2]` int64 seed, a different one for every example
             drawn; without one nothing is random.
-        shuffled: Number of raw examples in the shuffle buffer. (2,048 encoded
-            images of 1024x1024 take some 3 GB.)
+        shuffled: Number of raw examples in a shuffle window; see
+            `order.shuffled`. (2,048 encoded images of 1024x1024 take some 3
+            GB.)
     """
 
-    open: Callable[[], tf.data.Dataset]
-    count: int
     read: Callable
     shuffled: int = 2048
 
     def first(self, count: int) -> "Examples":
         """The first `count` of the examples, or all if there are fewer."""
-        return dataclasses.replace(
-            self,
-            open=lambda: self.open().take(count),
-            count=min(count, self.count),
-        )
+        before = np.cumsum([0, *self.shard_lengths[:-1]])
+        lengths = np.clip(count - before, 0, self.shard_lengths)
+        return dataclasses.replace(self, shard_lengths=lengths.tolist())
+
+    def open(self, start: int = 0) -> tf.data.Dataset:
+        """The raw examples from number `start` on, in order.
+
+        Shards before that are not opened.
+        """
+        windows = tf.data.Dataset.range(start, self.count, self.shuffled)
+
+        def row(low):
+            return self.row(low, tf.minimum(low + self.shuffled, self.count))
+
+        return windows.flat_map(row)
 
     def training_arrays(
         self,
@@ -94,14 +106,13 @@ def image_examples(
 
     def read(example, seed=None):
         names = () if seed is None else augment
-        # Room to crop along both axes; see `augmentation.CROP_ROOM`.
-        room = augmentation.CROP_ROOM if "crop" in names else 1.0
-        image = _cover(_decode(example["image"], channels), image_size, room)
+        image = decode(example["image"], channels)
+        image = cover(image, image_size, room(names))
         image = augmentation.augment(image, image_size, names, seed, operations)
         return {"image": image * 2 - 1, "label": example["label"]}
 
-    count = source.num_examples(split)
-    return Examples(lambda: source.examples(split), count, read)
+    lengths = source.shard_lengths(split)
+    return Examples(partial(source.open_shard, split), lengths, read)
 
 
 def with_ids(examples: Examples) -> Examples:
@@ -123,7 +134,7 @@ def with_ids(examples: Examples) -> Examples:
 _PNG_WITH_ALPHA = r"\CPNG\C{21}[\x04\x06]\C*|\CPNG\C*tRNS\C*"
 
 
-def _decode(data, channels):
+def decode(data: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes to `[h, w, channels]` in [0, 1]; PNG's alpha is put on white.
 
     As `decoding.decode_image`, but TensorFlow's decoders run in parallel. GIF's
@@ -148,7 +159,14 @@ def _decode(data, channels):
     return tf.cond(has_alpha, on_white, opaque)
 
 
-def _cover(image, size, room=1.0):
+def room(augment: Sequence[str]) -> float:
+    """How much larger images are than their crops; see `CROP_ROOM`."""
+    return augmentation.CROP_ROOM if "crop" in augment else 1.0
+
+
+def cover(
+    image: tf.Tensor, size: tuple[int, int], room: float = 1.0
+) -> tf.Tensor:
     """Scales `[h, w, C]` in [0, 1] to cover `size`.
 
     `room` times as large as need be, but not larger than it is for that.
@@ -174,8 +192,8 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless shuffled batches; batch s is a function of (seed, s).
 
-    Each epoch is shuffled again, in a window of `examples.shuffled`. A batch
-    may hold examples of two epochs, so that all batches are full.
+    Their order is that of `order.shuffled`. A batch may hold examples of two
+    epochs, so that all batches are full.
 
     Args:
         examples: `Examples`.
@@ -183,27 +201,18 @@ def training_batches(
         seed: int.
         start_step: Number of the first batch.
         context: `tf.distribute.InputContext` of this host, which then reads its
-            share of every batch, split for its replicas; None for one device.
+            own share of all batches, split for its replicas; None for one
+            device.
 
     Returns:
         `tf.data.Dataset` of batched `examples.read`.
     """
+    host, hosts = _host(context)
     first = start_step * batch_size
-    start_epoch, skipped = divmod(first, examples.count)
-
-    def shuffled(epoch):
-        # In this function's graph only: the order must not depend on the
-        # process's global seed, which `shuffle` mixes in.
-        tf.random.set_seed(1)
-        return examples.open().shuffle(
-            min(examples.count, examples.shuffled),
-            seed=epoch * 1_000_003 + seed,
-            reshuffle_each_iteration=False,
-        )
-
-    # Raw and in order up to here, so that skipping costs no decoding.
-    dataset = tf.data.Dataset.range(start_epoch, tf.int64.max)
-    dataset = dataset.flat_map(shuffled).skip(skipped)
+    # Raw up to here, so that skipping costs no decoding.
+    dataset = order.shuffled(
+        examples, examples.shuffled, seed, first, host, hosts
+    )
 
     def read(position, example):
         example_seed = tf.stack([tf.cast(seed, tf.int64), position])
@@ -237,7 +246,9 @@ def evaluation_batches(
     """
     missing = (start - examples.count) % batch_size
     padding = examples.open().take(1).repeat(missing)
-    dataset = examples.open().skip(start).concatenate(padding)
+    dataset = examples.open(start).concatenate(padding)
+    host, hosts = _host(context)
+    dataset = dataset.shard(hosts, host)
 
     def read(number, example):
         seed = augmentation_seed
@@ -249,9 +260,18 @@ def evaluation_batches(
     return _batched(dataset, start, read, batch_size, context)
 
 
+def _host(context):
+    """Number of this host, and of all hosts."""
+    if context is None:
+        return 0, 1
+    return context.input_pipeline_id, context.num_input_pipelines
+
+
 def _batched(dataset, start, read, batch_size, context):
-    """Batches of `read(number, example)`, numbered from `start`."""
-    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start), dataset)
+    """Batches of `read(number, example)` of a host's share, from `start` on."""
+    host, hosts = _host(context)
+    numbers = tf.data.Dataset.counter(start + host, hosts)
+    dataset = tf.data.Dataset.zip(numbers, dataset)
     if context is not None:
         # A strategy takes one dataset a host, of one batch a replica. Replicas
         # have the same rows of a batch whichever host they are on.

@@ -30,6 +30,7 @@ _MANUAL_CHECKS = {
 }
 # Of images of a folder, and of ImageNet and other TFDS data sets.
 _ID_FEATURES = ("path", "file_name")
+_UNDECODED = {"image": tfds.decode.SkipDecoding()}
 _VALIDATION_NAMES = ("validation", "valid", "test")
 
 
@@ -166,11 +167,18 @@ class ImageSource:
         """Number of images in a split, `train` or `validation`."""
         return self.builder.info.splits[self._instruction(split)].num_examples
 
-    def examples(self, split: str) -> tf.data.Dataset:
-        """The images of a split, encoded and always in the same order.
+    def shard_lengths(self, split: str) -> list[int]:
+        """Number of images in each shard of a split; see `open_shard`."""
+        if self._is_other_format:
+            return [self.num_examples(split)]
+        return [file.take for file in self._files(split)]
+
+    def open_shard(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
+        """The images of a shard, encoded and always in the same order.
 
         Args:
             split: `train` or `validation`.
+            shard: Number of the shard, an int64 scalar.
 
         Returns:
             `tf.data.Dataset` of dicts with `image` (scalar string, an encoded
@@ -178,13 +186,6 @@ class ImageSource:
             one) and `id` (scalar string: the image's path or file name if the
             data set has it, else TFDS's own id).
         """
-        dataset = self.builder.as_dataset(
-            split=self._instruction(split),
-            shuffle_files=False,
-            decoders={"image": tfds.decode.SkipDecoding()},
-            # Reading a part would discard a cache of the whole.
-            read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
-        )
         has_classes = bool(self.class_names)
         features = self.builder.info.features
         own_id = next((n for n in _ID_FEATURES if n in features), "tfds_id")
@@ -194,7 +195,44 @@ class ImageSource:
             label = tf.cast(example["label"] if has_classes else 0, tf.int32)
             return {"image": image, "label": label, "id": image_id}
 
-        return dataset.map(select, num_parallel_calls=tf.data.AUTOTUNE)
+        if self._is_other_format:
+            records = self.builder.as_dataset(
+                split=self._instruction(split),
+                shuffle_files=False,
+                decoders=_UNDECODED,
+                # Reading a part would discard a cache of the whole.
+                read_config=tfds.ReadConfig(
+                    add_tfds_id=True, try_autocache=False
+                ),
+            )
+            return records.map(select, num_parallel_calls=tf.data.AUTOTUNE)
+        files = self._files(split)
+        path = tf.constant([os.fspath(f.filename) for f in files])[shard]
+        skip = tf.constant([f.skip for f in files], tf.int64)[shard]
+        take = tf.constant([f.take for f in files], tf.int64)[shard]
+        name = tf.constant([os.path.basename(f.filename) for f in files])[shard]
+
+        def parse(number, record):
+            example = features.deserialize_example(record, decoders=_UNDECODED)
+            tfds_id = tf.strings.join(
+                [name, tf.strings.as_string(number)], "__"
+            )
+            return select({**example, "tfds_id": tfds_id})
+
+        records = tf.data.TFRecordDataset(path).skip(skip).take(take)
+        records = tf.data.Dataset.zip(tf.data.Dataset.counter(skip), records)
+        return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _files(self, split):
+        """TFDS's name, first example and number of examples of each shard."""
+        return self.builder.info.splits[
+            self._instruction(split)
+        ].file_instructions
+
+    @property
+    def _is_other_format(self):
+        """Whether the files are of another format, which TFDS alone reads."""
+        return self.builder.info.file_format != tfds.core.FileFormat.TFRECORD
 
 
 def open_source(
