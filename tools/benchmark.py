@@ -6,13 +6,20 @@
         --prior_rematerialize
     KERAS_BACKEND=jax python tools/benchmark.py sampling \\
         --flagfile=imagenet.flags --num_classes=1000 --batch_sizes=1,64
+    python tools/benchmark.py input --sources=imagenet --step_images_per_s=2000
+    python tools/benchmark.py resume
 
 `stage1` times training, encoding and decoding of the autoencoder on random
 images. `prior` times training steps of one level's prior on random codes.
 `sampling` times sampling of each level (with --stage=prior only of --level;
 on TensorFlow compiled by XLA, with a part of the batch on each core of a CPU),
 one forward pass (on TensorFlow a graph), of which naive sampling takes one a
-position, and the decoder. Takes the flags of `vqvae2 train`. Without --flagfile
+position, and the decoder. `input` times the pipelines that read FFHQ, ImageNet
+and a folder of photographs, up to each of their stages, on generated files of
+such sizes that lie in the system's cache of files, and names the bottleneck:
+the stage that takes the most time, or the training step, of which
+--step_images_per_s gives the speed on other devices. `resume` times the first
+batch at 90 % of an epoch. Takes the flags of `vqvae2 train`. Without --flagfile
 and --image_size the networks are small ones, to which the flags are added.
 Weights are random; no time depends on them. Prints JSON. Under JAX, TensorFlow
 is not needed.
@@ -31,6 +38,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import keras
@@ -50,6 +58,10 @@ FLAGS = [
     Flag("num_classes", 0, "Classes of the priors; 0 for none.", 0),
     Flag("repeats", 5, "Timed calls; the median is printed.", 1),
     Flag("rounds", 3, "Rounds of both programs with --against.", 1),
+    Flag("sources", ["ffhq", "imagenet", "folder"], "Of `input`.", many=True),
+    Flag("step_images_per_s", 0.0, "Of training; 0 to time it here.", 0.0),
+    Flag("examples", 1_280_000, "Images of `resume`.", 1),
+    Flag("shards", 1024, "Their shards.", 1),
     Flag("against", None, "Command of a program to compare with."),
 ]
 # Flags before the given ones, which win. Nothing is read or written.
@@ -63,6 +75,8 @@ PRIOR = (
 NETWORKS = {
     "stage1": [STAGE1.format(*row) for row in ((64, 32), (128, 16), (256, 8))],
     "prior": [PRIOR.format(64, 64, 8, 2, 8), PRIOR.format(128, 128, 16, 4, 2)],
+    "input": [STAGE1.format(256, 8) + " --augment=crop,flip"],
+    "resume": ["--batch_sizes=128"],
     "sampling": [
         PRIOR.format(64, 64, 8, 2, "1,16"),
         PRIOR.format(128, 128, 16, 4, "1,16"),
@@ -105,6 +119,46 @@ def stage1(config, batch_size):
         "peak_gib": timing.peak_gib(),
     }
     yield model, row
+
+
+def input_pipelines(config, batch_size):
+    """A row of each pipeline's stages."""
+    import input_pipelines
+
+    model = networks.make_autoencoder(config, config.dtype)
+    speed = config.step_images_per_s
+    if not speed:
+        shape = (batch_size, *config.image_size, config.channels)
+        images = keras.random.uniform(shape, -1, 1)
+        train = timing.train_step(model, {"image": images})
+        speed = batch_size / timing.measure(config.repeats, train).median_s
+    for name in config.sources:
+        with tempfile.TemporaryDirectory() as folder:
+            source = input_pipelines.SOURCES[name](folder, config)
+            row = input_pipelines.stage_speeds(source, config, batch_size)
+        keeps_up = row["batch_images_per_s"] >= speed
+        yield (
+            model,
+            {
+                "source": name,
+                "image_size": config.image_size,
+                **row,
+                "train_images_per_s": speed,
+                "bottleneck": "train" if keeps_up else row["slowest_stage"],
+            },
+        )
+
+
+def resume(config, batch_size):
+    """A row of the first batch of a resumed epoch."""
+    import input_pipelines
+
+    images = list(input_pipelines.photographs(1, (8, 8), 0.0, format="PNG"))
+    length = -(-config.examples // config.shards)
+    with tempfile.TemporaryDirectory() as folder:
+        source = input_pipelines.write(folder, images, config.shards, length)
+        row = input_pipelines.resumed(source, 0.9, batch_size)
+    yield None, row
 
 
 def prior(config, batch_size):
@@ -195,7 +249,13 @@ def _codes(levels, batch_size):
     )
 
 
-JOBS = {"stage1": stage1, "prior": prior, "sampling": sampling}
+JOBS = {
+    "stage1": stage1,
+    "prior": prior,
+    "sampling": sampling,
+    "input": input_pipelines,
+    "resume": resume,
+}
 
 
 def main(arguments):
@@ -210,9 +270,11 @@ def main(arguments):
         for config in configs:
             for size in config.batch_sizes:
                 for model, row in JOBS[job](config, size):
-                    name, count = type(model).__name__, model.count_params()
-                    shared = {"batch_size": size, "parameters": count}
-                    found.append({"network": name, **shared, **row})
+                    shared = {"batch_size": size}
+                    if model:
+                        shared["network"] = type(model).__name__
+                        shared["parameters"] = model.count_params()
+                    found.append({**shared, **row})
         return found
 
     report = {

@@ -198,6 +198,31 @@ def test_sampling_of_all_levels_and_of_one_is_timed(capsys):
 
 
 @pytest.mark.large
+def test_stages_of_the_input_are_timed(capsys):
+    flags = ["--sources=imagenet", "--step_images_per_s=1e9"]
+    (row,) = report(capsys, "input", *TINY, *flags)["rows"]
+    # Of ImageNet's own files: 138 GB, 1,281,167 images.
+    assert row["bytes_per_image"] == pytest.approx(138e9 / 1_281_167, rel=0.1)
+    stages = ("read", "decode", "resize", "augment", "batch")
+    costs = {stage: row[f"{stage}_cpu_ms"] for stage in stages}
+    assert row["slowest_stage"] == max(costs, key=costs.get)
+    assert row["bottleneck"] == row["slowest_stage"]
+    assert row["read_images_per_s"] > row["decode_images_per_s"] > 0
+
+
+def test_a_resumed_epoch_reads_one_window_and_not_what_is_before(capsys):
+    examples = 30_000
+    flags = [f"--examples={examples}", f"--shards={examples // 100}"]
+    (row,) = report(capsys, "resume", *TINY, *flags)["rows"]
+    assert (row["batch_size"], "network" in row) == (2, False)
+    # A tenth is held out.
+    assert (row["examples"], row["shards"]) == (27_000, 270)
+    # A window of 2,048, parts of shards of 100, and what is read ahead; all
+    # that is before takes 7 MB.
+    assert 0.1 < row["resume_read_mb"] < 2.5
+
+
+@pytest.mark.large
 def test_jax_is_timed_where_tensorflow_is_not_installed():
     program = f"""
 import runpy, sys
