@@ -1,6 +1,7 @@
 """Code maps on disk."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -115,6 +116,40 @@ def test_damaged_shards_are_named(tmp_path, part):
     path.write_bytes(path.read_bytes()[:part])
     with pytest.raises(UserError, match="train-00001-of-00002.*damaged"):
         records.code_examples(str(tmp_path), CARD, "train")
+
+
+def test_shards_are_checked_once_and_again_when_they_change(
+    tmp_path, monkeypatch
+):
+    write(str(tmp_path))
+    read = []
+
+    def labels(path, original=records._labels):
+        read.append(path[-23:-18])
+        return original(path)
+
+    monkeypatch.setattr(records, "_labels", labels)
+    for _ in range(2):
+        records.code_examples(str(tmp_path), CARD, "train")
+    assert read == ["00000", "00001"]
+    path = tmp_path / "train-00001-of-00002.tfrecord"
+    os.utime(path, (1, 1))
+    records.code_examples(str(tmp_path), CARD, "train")
+    assert read == ["00000", "00001", "00001"]
+    path.write_bytes(path.read_bytes()[:-1])
+    for _ in range(2):
+        with pytest.raises(UserError, match="damaged"):
+            records.code_examples(str(tmp_path), CARD, "train")
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_codes_that_cannot_be_marked_as_checked_are_read(tmp_path, text):
+    write(str(tmp_path))
+    (tmp_path / "checked.json").write_text(text)
+    tmp_path.chmod(0o555)
+    examples = records.code_examples(str(tmp_path), CARD, "train")
+    tmp_path.chmod(0o755)
+    assert examples.count == 5
 
 
 def test_labels_without_a_class_are_reported(tmp_path):

@@ -1,5 +1,6 @@
 """Code maps on disk: sharded TFRecords and one JSON card."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from vqvae2_tf.files import atomic
 from vqvae2_tf.level import Level
 
 CARD = "codes.json"
+# What is known of shards that were read once.
+_CHECKED = "checked.json"
 # Besides `levels` and `examples_per_shard`, which are checked more closely.
 _CARD_ENTRIES = {"class_names", "fingerprint", "splits"}
 # Some 700 MB of three levels for 1024x1024.
@@ -103,8 +106,8 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
     """
     if not card["splits"][split]:
         raise UserError(f"{folder} holds no codes for {split}.")
+    _check_shards(folder, split, card)
     paths = shard_paths(folder, split, card)
-    _check_shards(paths, split, card)
     levels = [Level.of(level) for level in card["levels"]]
     features = {
         "codes": tf.io.FixedLenFeature((len(levels),), tf.string),
@@ -133,19 +136,43 @@ def _shard_lengths(split, card):
     return [card["examples_per_shard"]] * full + [rest] * (rest > 0)
 
 
-def _check_shards(paths, split, card):
-    """Reads all shards once: training must not end at one of them."""
+def _check_shards(folder, split, card):
+    """Reads each shard once: training must not end at one of them.
+
+    Again only if its size or time of change is another than at that time.
+    """
     highest = len(card["class_names"]) - 1
     repair = "extract the codes again, which resumes there, or copy them again."
+    checked = os.path.join(folder, _CHECKED)
+    known = _read_checked(checked)
+    found = {}
+    paths = shard_paths(folder, split, card)
     for path, expected in zip(paths, _shard_lengths(split, card), strict=True):
         if not tf.io.gfile.exists(path):
             raise UserError(f"{path} is missing; {repair}")
+        status = tf.io.gfile.stat(path)
+        stamp = [status.length, status.mtime_nsec, expected, highest]
+        found[os.path.basename(path)] = stamp
+        if known.get(os.path.basename(path)) == stamp:
+            continue
         labels = _labels(path)
         if len(labels) != expected or max(labels) > highest > 0:
             raise UserError(
                 f"{path} is damaged or from another folder than its {CARD}; "
                 f"remove it and {repair}"
             )
+    if any(known.get(name) != stamp for name, stamp in found.items()):
+        # Codes may lie where nothing can be written.
+        with contextlib.suppress(UserError):
+            atomic.write_json(checked, {**known, **found})
+
+
+def _read_checked(path):
+    """`{"<shard>": [bytes, time of change, ...]}`, checked earlier."""
+    try:
+        return atomic.read_json(path, "")
+    except (OSError, UserError):
+        return {}
 
 
 def _labels(path):
