@@ -35,6 +35,11 @@ def arrays(variables):
     return [array(v).copy() for v in variables]
 
 
+def one_shard(make_dataset):
+    """`open_part` of `Examples` that are the datasets of a function."""
+    return lambda shard, first, count: make_dataset().skip(first).take(count)
+
+
 @contextlib.contextmanager
 def zero_initializers():
     """Kernels and embeddings start at zero: for values that do not matter.

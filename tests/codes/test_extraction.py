@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import array
+from tests.helpers import one_shard
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.codes import extraction
 from vqvae2_tf.codes import records
@@ -38,12 +39,14 @@ def examples(count):
         return {"image": image, "label": example["label"]}
 
     return Examples(
-        lambda shard: tf.data.Dataset.from_tensor_slices(
-            {
-                "image": images(count),
-                "label": np.arange(count, dtype="int32"),
-                "id": [f"image {i}" for i in range(count)],
-            }
+        one_shard(
+            lambda: tf.data.Dataset.from_tensor_slices(
+                {
+                    "image": images(count),
+                    "label": np.arange(count, dtype="int32"),
+                    "id": [f"image {i}" for i in range(count)],
+                }
+            )
         ),
         [count],
         read,

@@ -1,5 +1,6 @@
-"""Epochs in shuffled shards and windows, resumed anywhere, on any host."""
+"""Epochs in shuffled shards and windows, resumed anywhere, read once."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -8,71 +9,99 @@ import tensorflow as tf
 
 from vqvae2_tf.data import order
 from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
-from vqvae2_tf.data.shards import Shards
 
-LENGTHS = [7, 1, 12, 0, 9, 3, 8]
-COUNT = 40
-# The shard of each example, whose numbers go on from shard to shard.
-SHARDS = np.repeat(np.arange(7), LENGTHS)
 WINDOW = 6
+MIXED = (7, 1, 12, 0, 9, 3, 8)
+# More than a window of them, and one that is many windows long.
+ONE_EACH = (1,) * 40
+LARGE = (2, 35, 3)
+SHARDS = pytest.mark.parametrize("lengths", [MIXED, ONE_EACH, LARGE])
+COUNT = 40
+# In a window of the first epoch, at the end of it, and in the second.
+STARTS = [20, 39, 47]
 
 
-def numbers():
-    """Examples that are their own number."""
-    begins = tf.constant(np.cumsum([0, *LENGTHS[:-1]]))
-    lengths = tf.constant(LENGTHS, tf.int64)
+def shard_of(lengths):
+    """The shard of each example, whose numbers go on from shard to shard."""
+    return np.repeat(np.arange(len(lengths)), lengths)
 
-    def open_shard(shard):
-        begin = begins[shard]
-        return tf.data.Dataset.range(begin, begin + lengths[shard])
+
+def numbers(lengths, window=WINDOW, log=None):
+    """Examples that are their own number; reading one adds it to the log."""
+    begins = tf.constant(np.cumsum([0, *lengths[:-1]]))
+
+    def note(number):
+        log.append(int(number))
+        return number
+
+    def open_part(shard, first, count):
+        end = begins[shard] + first + count
+        records = tf.data.Dataset.range(begins[shard], end)
+        if log is not None:
+            records = records.map(
+                lambda x: tf.ensure_shape(
+                    tf.numpy_function(note, [x], tf.int64), ()
+                )
+            )
+        # Skipped ones are read, as those of a file are.
+        return records.skip(first)
 
     def read(number, seed=None):
         return {"number": number, **({} if seed is None else {"seed": seed})}
 
-    return Examples(open_shard, LENGTHS, read, WINDOW)
+    return Examples(open_part, lengths, read, window)
 
 
-def take(count, start=0, host=0, hosts=1, shuffled=WINDOW, seed=0):
-    raw = order.shuffled(numbers(), shuffled, seed, start, host, hosts)
-    return list(raw.take(count).as_numpy_iterator())
+@functools.cache
+def read_from(start, lengths, seed=0, window=WINDOW):
+    """Examples up to the end of the third epoch, and what was read for them."""
+    # Must not matter.
+    tf.random.set_seed(start)
+    log = []
+    examples = numbers(lengths, window, log)
+    raw = order.shuffled(examples, window, seed, start).take(3 * COUNT - start)
+    found = list(raw.as_numpy_iterator())
+    return found, np.array(log)
 
 
-def together(epochs, hosts):
-    """What all hosts read, in the order of their positions."""
-    count = -(-epochs * COUNT // hosts)
-    shares = [take(count, 0, host, hosts) for host in range(hosts)]
-    return np.stack(shares, axis=1).ravel()[: epochs * COUNT]
+def epochs_of(lengths, **kwargs):
+    return np.reshape(read_from(0, lengths, **kwargs)[0], (3, COUNT))
 
 
-# More hosts than there are shards, too, and counts they do not divide.
-@pytest.mark.parametrize("hosts", [1, 2, 3, 8])
-def test_every_epoch_of_all_hosts_has_every_example_once(hosts):
-    epochs = together(6, hosts).reshape(6, COUNT)
+@SHARDS
+def test_every_epoch_has_every_example_once_in_another_order(lengths):
+    epochs = epochs_of(lengths)
     assert (np.sort(epochs, axis=1) == np.arange(COUNT)).all()
-    assert len(np.unique(epochs, axis=0)) == 6
-    # Shards are shuffled, not windows of a row that is always the same.
-    assert len({tuple(dict.fromkeys(SHARDS[epoch])) for epoch in epochs}) == 6
+    assert len(np.unique(epochs, axis=0)) == 3
+    assert (epochs_of(lengths, seed=1) != epochs).any(axis=1).all()
 
 
-@pytest.mark.parametrize("hosts", [1, 3])
-def test_it_starts_anywhere_on_every_host(hosts):
-    for host in range(hosts):
-        whole = take(100 // hosts, 0, host, hosts)
-        # Borders of epochs and windows, and between them.
-        for start in (3, 12, 39, 42, 81):
-            assert take(4, start, host, hosts) == whole[start // hosts :][:4]
+def test_shards_are_in_another_order_in_every_epoch():
+    # Not windows of a row that is always the same.
+    shards = [
+        tuple(dict.fromkeys(shard_of(MIXED)[e])) for e in epochs_of(MIXED)
+    ]
+    assert len(set(shards)) == 3
 
 
-@pytest.mark.parametrize("start_step", [0, 3, 8, 9, 10, 26])
+@SHARDS
+@pytest.mark.parametrize("start", STARTS)
+def test_a_resumed_order_is_that_of_one_run(lengths, start):
+    whole, _ = read_from(0, lengths)
+    assert read_from(start, lengths)[0] == whole[start:]
+
+
+@pytest.mark.parametrize("start_step", [3, 13])
 def test_resumed_batches_are_those_of_one_run(start_step):
-    # Four epochs of 40 examples, of which no border is one of a batch of 6.
-    tf.random.set_seed(start_step)
+    # Of three epochs no border is one of a batch of 6.
     whole, resumed = (
-        [
-            tf.nest.map_structure(np.asarray, batch)
-            for batch in training_batches(numbers(), 6, 3, step).take(27 - step)
-        ]
+        list(
+            training_batches(numbers(MIXED), 6, 3, step)
+            .take(20 - step)
+            .as_numpy_iterator()
+        )
         for step in (0, start_step)
     )
     for one, other in zip(whole[start_step:], resumed, strict=True):
@@ -80,66 +109,103 @@ def test_resumed_batches_are_those_of_one_run(start_step):
         np.testing.assert_array_equal(one["seed"], other["seed"])
 
 
-@pytest.mark.parametrize("hosts", [1, 2])
-def test_seeds_are_those_of_the_positions(hosts):
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_hosts_together_have_the_batches_of_one(hosts):
+    def some_batches(context=None):
+        batches = training_batches(numbers(MIXED), 6, 3, 2, context)
+        return list(batches.take(9).as_numpy_iterator())
+
     shares = [
-        training_batches(
-            numbers(), 6, 3, 2, tf.distribute.InputContext(hosts, host, hosts)
-        )
+        some_batches(tf.distribute.InputContext(hosts, host, hosts))
         for host in range(hosts)
     ]
-    for step, batches in enumerate(zip(*shares, strict=True), 2):
-        seeds = np.concatenate([batch["seed"] for batch in batches])
-        positions = np.arange(6 * step, 6 * (step + 1))
-        np.testing.assert_array_equal(np.sort(seeds[:, 1]), positions)
-        assert (seeds[:, 0] == 3).all()
-        if step == 9:
-            break
+    for whole, *parts in zip(some_batches(), *shares, strict=True):
+        for name, values in whole.items():
+            together = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(together, values)
 
 
-def test_each_host_reads_its_own_shards():
-    shares = [take(COUNT // 2, 0, host, 2) for host in range(2)]
-    one, other = (set(SHARDS[share]) for share in shares)
-    # At most one shard has a part for both.
-    assert len(one & other) <= 1
+def test_replicas_of_a_host_have_neighbouring_rows():
+    shares = [
+        evaluation_batches(
+            numbers(MIXED), 8, tf.distribute.InputContext(2, host, 4), start=5
+        )
+        for host in range(2)
+    ]
+    first, second = (
+        [batch["number"].numpy().tolist() for batch in share.take(4)]
+        for share in shares
+    )
+    assert first == [[5, 6], [7, 8], [13, 14], [15, 16]]
+    assert second == [[9, 10], [11, 12], [17, 18], [19, 20]]
 
 
-def test_examples_stay_within_a_window_of_their_place_in_the_row():
-    for epoch in np.reshape(take(6 * COUNT), (6, COUNT)):
-        # A shard's place, if the shards stood in one of all possible orders.
-        for shards in itertools.permutations(np.unique(SHARDS)):
-            row = np.concatenate([np.flatnonzero(s == SHARDS) for s in shards])
-            if np.abs(np.argsort(row)[epoch] - np.arange(COUNT)).max() < WINDOW:
-                break
-        else:
-            pytest.fail("in no order of the shards")
+@SHARDS
+def test_examples_stay_within_a_window_of_their_place_in_the_row(lengths):
+    _, log = read_from(0, lengths)
+    # They are read in the row's order, so that the log is the row.
+    row = log[:COUNT]
+    shards = [shard for shard, _ in itertools.groupby(shard_of(lengths)[row])]
+    assert len(shards) == len(set(shards))
+    places = np.argsort(row)[epochs_of(lengths)[0]]
+    assert 0 < np.abs(places - np.arange(COUNT)).max() < WINDOW
 
 
 def test_borders_of_windows_move():
-    shard = Shards(lambda shard: tf.data.Dataset.range(40), [40])
-    raw = order.shuffled(shard, 6, 0).take(60 * 40).as_numpy_iterator()
-    places = np.argsort(np.reshape(list(raw), (60, 40)), axis=1)
+    raw = order.shuffled(numbers([COUNT]), WINDOW, 0).take(60 * COUNT)
+    epochs = np.reshape(list(raw.as_numpy_iterator()), (60, COUNT))
+    places = np.argsort(epochs, axis=1)
     # Only within a window does the second of two neighbours ever come first.
     assert (places[:, 1:] < places[:, :-1]).any(axis=0).all()
 
 
-def test_what_fits_into_a_window_is_shuffled_as_a_whole_for_all_hosts():
-    one = take(2 * COUNT, shuffled=COUNT)
-    displacement = np.abs(np.array(one[:COUNT]) - np.arange(COUNT))
+def test_what_fits_into_a_window_is_shuffled_as_a_whole():
+    epoch = epochs_of(MIXED, window=COUNT)[0]
+    displacement = np.abs(epoch - np.arange(COUNT))
     # Of a uniform permutation: a third of the count.
     assert 8 < displacement.mean() < 19
-    for hosts in (2, 8):
-        for host in range(hosts):
-            share = take(2 * COUNT // hosts, 0, host, hosts, COUNT)
-            assert share == one[host::hosts]
+    # The same whatever the shards are.
+    other = epochs_of(LARGE, window=COUNT)[0]
+    np.testing.assert_array_equal(other, epoch)
+
+
+@SHARDS
+def test_each_record_is_read_once_an_epoch(lengths):
+    _, log = read_from(0, lengths)
+    # What was read ahead belongs to the next epochs.
+    epochs = np.reshape(log[: 3 * COUNT], (3, COUNT))
+    assert (np.sort(epochs, axis=1) == np.arange(COUNT)).all()
+
+
+@SHARDS
+@pytest.mark.parametrize("start", STARTS)
+def test_resuming_reads_again_a_part_of_one_shard_and_window(lengths, start):
+    epoch, position = divmod(start, COUNT)
+    _, log = read_from(0, lengths)
+    row = log[epoch * COUNT :][:COUNT]
+    # Up to the end of the epoch in which it starts.
+    _, resumed = read_from(start, lengths)
+    resumed = resumed[: np.flatnonzero(resumed == row[-1])[0] + 1]
+    assert len(np.unique(resumed)) == len(resumed)
+    places = np.argsort(row)[resumed]
+    assert set(places[places >= position]) == set(range(position, COUNT))
+    shards = shard_of(lengths)[row]
+    # Before the window, of the shard alone in which the window begins.
+    first = max(position - WINDOW + 1, 0)
+    before = set(shards[places[places < first]])
+    assert len(before) <= 1 and before <= set(shards[first : position + 1])
 
 
 def test_a_part_of_a_row_opens_only_its_own_shards(tmp_path):
     paths = [str(tmp_path / f"{shard}.tfrecord") for shard in range(7)]
     for shard, path in enumerate(paths):
         with tf.io.TFRecordWriter(path) as writer:
-            for number in np.flatnonzero(shard == SHARDS):
+            for number in np.flatnonzero(shard == shard_of(MIXED)):
                 writer.write(b"%d" % number)
+
+    def open_part(shard, first, count):
+        records = tf.data.TFRecordDataset(tf.constant(paths)[shard])
+        return records.skip(first).take(count)
 
     def read(record, seed=None):
         return {"number": tf.strings.to_number(record, tf.int64)}
@@ -148,18 +214,13 @@ def test_a_part_of_a_row_opens_only_its_own_shards(tmp_path):
         batches = training_batches(examples, 2, 0, step)
         return next(iter(batches))["number"].numpy()
 
-    examples = Examples(
-        lambda shard: tf.data.TFRecordDataset(tf.constant(paths)[shard]),
-        LENGTHS,
-        read,
-        WINDOW,
-    )
+    examples = Examples(open_part, MIXED, read, WINDOW)
     position = 36
     whole = training_batches(examples, 2, 0).take(20)
     whole = np.concatenate([batch["number"] for batch in whole])
     expected = batch(position // 2)
     near = whole[position - WINDOW : position + WINDOW]
-    for shard in set(range(7)) - set(SHARDS[near]):
+    for shard in set(range(7)) - set(shard_of(MIXED)[near]):
         (tmp_path / f"{shard}.tfrecord").unlink()
     assert len(list(tmp_path.iterdir())) < 6
     np.testing.assert_array_equal(batch(position // 2), expected)
@@ -167,21 +228,33 @@ def test_a_part_of_a_row_opens_only_its_own_shards(tmp_path):
         list(training_batches(examples, 2, 0).take(20))
 
 
-@pytest.mark.parametrize("start", [0, 5, 7, 8, 20, 39, 40])
-def test_examples_in_order_start_anywhere(start):
-    found = list(numbers().open(start).as_numpy_iterator())
-    assert found == list(range(start, COUNT))
+@SHARDS
+def test_examples_in_order_start_anywhere_and_are_read_one_by_one(lengths):
+    options = tf.data.Options()
+    # TensorFlow's own, of one batch or two.
+    options.experimental_optimization.inject_prefetch = False
+    for start in (0, 8, 40):
+        log = []
+        raw = numbers(lengths, log=log).open(start).with_options(options)
+        raw = raw.as_numpy_iterator()
+        found = list(itertools.islice(raw, 2))
+        # What is skipped in a file is read.
+        assert max(log, default=COUNT) == min(start + 1, COUNT)
+        assert found + list(raw) == list(range(start, COUNT))
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 25, 50])
 def test_the_first_examples_of_several_shards(count):
-    first = numbers().first(count)
+    first = numbers(MIXED).first(count)
     assert first.count == min(count, COUNT)
     found = list(first.open().as_numpy_iterator())
     assert found == list(range(first.count))
 
 
 def test_a_shard_that_is_too_short_is_an_error():
-    examples = Examples(lambda shard: tf.data.Dataset.range(3), [3, 4], None)
+    def open_part(shard, first, count):
+        return tf.data.Dataset.range(3).skip(first).take(count)
+
+    examples = Examples(open_part, [3, 4], None)
     with pytest.raises(tf.errors.FailedPreconditionError, match="4 elements"):
         list(examples.open())

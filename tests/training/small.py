@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests.helpers import array
 from tests.helpers import integers
 from tests.helpers import normal
+from tests.helpers import one_shard
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.level import Level
@@ -32,7 +33,7 @@ def plan(rate=1e-3, steps=0):
 
 def examples(arrays, count=10):
     return Examples(
-        lambda shard: tf.data.Dataset.from_tensor_slices(arrays),
+        one_shard(lambda: tf.data.Dataset.from_tensor_slices(arrays)),
         [count],
         lambda example, seed=None: example,
     )

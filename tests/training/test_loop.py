@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers import one_shard
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import TrainingStoppedError
@@ -107,7 +108,7 @@ class FakeSummaries:
 
 
 VALIDATION = Examples(
-    lambda shard: tf.data.Dataset.range(3),
+    one_shard(lambda: tf.data.Dataset.range(3)),
     [3],
     lambda i, seed=None: {"image": tf.fill((1, 2, 1), i)},
 )

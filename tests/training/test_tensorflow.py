@@ -14,6 +14,7 @@ from tests.helpers import array
 from tests.helpers import arrays
 from tests.helpers import integers
 from tests.helpers import normal
+from tests.helpers import one_shard
 from tests.training import small
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
@@ -37,7 +38,7 @@ def images(count, seed=0):
         return {"image": image}
 
     return Examples(
-        lambda shard: tf.data.Dataset.from_tensor_slices(pixels),
+        one_shard(lambda: tf.data.Dataset.from_tensor_slices(pixels)),
         [count],
         read,
     )
@@ -237,8 +238,10 @@ def test_training_of_weights_that_are_no_numbers_ends(untrained, tmp_path):
 def test_each_objective_trains_its_own_variables(tmp_path):
     pairs = {"x": np.full((4, 1), 3.0), "y": np.full((4, 1), 5.0)}
     examples = Examples(
-        lambda shard: tf.data.Dataset.from_tensor_slices(
-            {k: v.astype("float32") for k, v in pairs.items()}
+        one_shard(
+            lambda: tf.data.Dataset.from_tensor_slices(
+                {k: v.astype("float32") for k, v in pairs.items()}
+            )
         ),
         [4],
         lambda pair, seed=None: pair,
@@ -275,7 +278,7 @@ class Rows(keras.Model):
 def test_an_embeddings_squared_gradient_is_that_of_all_its_uses():
     rows = np.int32([0, 0, 0, 2])
     examples = Examples(
-        lambda shard: tf.data.Dataset.from_tensor_slices({"row": rows}),
+        one_shard(lambda: tf.data.Dataset.from_tensor_slices({"row": rows})),
         [4],
         lambda row, seed=None: row,
     )
@@ -371,7 +374,7 @@ def code_maps(count, seed=0):
         return {"codes": (tf.gather(codes, i),), "label": tf.constant(0)}
 
     return Examples(
-        lambda shard: tf.data.Dataset.range(count),
+        one_shard(lambda: tf.data.Dataset.range(count)),
         [count],
         read,
     )

@@ -123,11 +123,12 @@ def code_examples(folder: str, card: dict, split: str) -> Examples:
         codes = tuple(map(decode, levels, tf.unstack(example["codes"])))
         return {"codes": codes, "label": tf.cast(example["label"], tf.int32)}
 
-    def open_shard(shard):
-        return tf.data.TFRecordDataset(tf.constant(paths)[shard])
+    def open_part(shard, first, count):
+        dataset = tf.data.TFRecordDataset(tf.constant(paths)[shard])
+        return dataset.skip(first).take(count)
 
     lengths = _shard_lengths(split, card)
-    return Examples(open_shard, lengths, read, _SHUFFLED)
+    return Examples(open_part, lengths, read, _SHUFFLED)
 
 
 def _shard_lengths(split, card):

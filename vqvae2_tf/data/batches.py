@@ -23,12 +23,12 @@ class Examples(Shards):
     See `training.loop.Examples` for what training asks of it.
 
     Args:
-        open_shard: As for `Shards`.
+        open_part: As for `Shards`.
         shard_lengths: As for `Shards`.
         read: Function from a raw example to a dict of tensors. For training it
             also takes a `[2]` int64 seed, a different one for every example
             drawn; without one nothing is random.
-        shuffled: Number of raw examples in a shuffle window; see
+        shuffled: Largest number of raw examples in a shuffle window; see
             `order.shuffled`. (2,048 encoded images of 1024x1024 take some 3
             GB.)
     """
@@ -45,14 +45,9 @@ class Examples(Shards):
     def open(self, start: int = 0) -> tf.data.Dataset:
         """The raw examples from number `start` on, in order.
 
-        Shards before that are not opened.
+        Shards before that are not opened, and nothing is read ahead.
         """
-        windows = tf.data.Dataset.range(start, self.count, self.shuffled)
-
-        def row(low):
-            return self.row(low, tf.minimum(low + self.shuffled, self.count))
-
-        return windows.flat_map(row)
+        return self.row(start, self.count)
 
     def training_arrays(
         self,
@@ -112,7 +107,7 @@ def image_examples(
         return {"image": image * 2 - 1, "label": example["label"]}
 
     lengths = source.shard_lengths(split)
-    return Examples(partial(source.open_shard, split), lengths, read)
+    return Examples(partial(source.open_part, split), lengths, read)
 
 
 def with_ids(examples: Examples) -> Examples:
@@ -200,19 +195,17 @@ def training_batches(
         batch_size: Batch size over all hosts and replicas.
         seed: int.
         start_step: Number of the first batch.
-        context: `tf.distribute.InputContext` of this host, which then reads its
-            own share of all batches, split for its replicas; None for one
-            device.
+        context: `tf.distribute.InputContext` of this host, which then decodes
+            its rows of every batch, split for its replicas; None for one
+            device. Batches are the same on any number of hosts, so that each
+            host reads the encoded examples of all.
 
     Returns:
         `tf.data.Dataset` of batched `examples.read`.
     """
-    host, hosts = _host(context)
     first = start_step * batch_size
     # Raw up to here, so that skipping costs no decoding.
-    dataset = order.shuffled(
-        examples, examples.shuffled, seed, first, host, hosts
-    )
+    dataset = order.shuffled(examples, examples.shuffled, seed, first)
 
     def read(position, example):
         example_seed = tf.stack([tf.cast(seed, tf.int64), position])
@@ -247,8 +240,6 @@ def evaluation_batches(
     missing = (start - examples.count) % batch_size
     padding = examples.open().take(1).repeat(missing)
     dataset = examples.open(start).concatenate(padding)
-    host, hosts = _host(context)
-    dataset = dataset.shard(hosts, host)
 
     def read(number, example):
         seed = augmentation_seed
@@ -260,29 +251,19 @@ def evaluation_batches(
     return _batched(dataset, start, read, batch_size, context)
 
 
-def _host(context):
-    """Number of this host, and of all hosts."""
-    if context is None:
-        return 0, 1
-    return context.input_pipeline_id, context.num_input_pipelines
-
-
 def _batched(dataset, start, read, batch_size, context):
-    """Batches of `read(number, example)` of a host's share, from `start` on."""
-    host, hosts = _host(context)
-    numbers = tf.data.Dataset.counter(start + host, hosts)
-    dataset = tf.data.Dataset.zip(numbers, dataset)
+    """Batches of `read(number, example)`, numbered from `start`."""
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start), dataset)
     if context is not None:
-        # A strategy takes one dataset a host, of one batch a replica. Replicas
-        # have the same rows of a batch whichever host they are on.
-        rows = batch_size // context.num_input_pipelines
-        host = context.input_pipeline_id
+        hosts, host = context.num_input_pipelines, context.input_pipeline_id
+        rows = batch_size // hosts
 
         def is_own(number, example):
-            return (number - start) % batch_size // rows == host
+            return (number - start) // rows % hosts == host
 
-        if context.num_input_pipelines > 1:
-            dataset = dataset.filter(is_own)
+        # Each host has neighbouring rows of every batch, as replicas have.
+        dataset = dataset.filter(is_own) if hosts > 1 else dataset
+        # A strategy takes one dataset a host, of one batch a replica.
         batch_size = context.get_per_replica_batch_size(batch_size)
     dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size, drop_remainder=True)

@@ -6,23 +6,21 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-# Shards that are read side by side, for storage that answers slowly.
-_SIDE_BY_SIDE = 4
-
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
     """Raw examples in shards whose lengths are known.
 
     Args:
-        open_shard: Function from the number of a shard, an int64 scalar, to its
-            raw examples, always in the same order, as a `tf.data.Dataset`. Is
-            traced.
+        open_part: Function of three int64 scalars, the number of a shard, the
+            number of an example in it, and a count, to so many raw examples
+            from that one on, always in the same order, as a `tf.data.Dataset`.
+            It is traced.
         shard_lengths: Number of examples of each shard. What a shard holds
             beyond is left out.
     """
 
-    open_shard: Callable[[tf.Tensor], tf.data.Dataset]
+    open_part: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.data.Dataset]
     shard_lengths: Sequence[int]
 
     @property
@@ -37,6 +35,9 @@ class Shards:
         shards: tf.Tensor | None = None,
     ) -> tf.data.Dataset:
         """A part of the row of all raw examples; opens only its shards.
+
+        One shard is open at a time, and examples are read as they are asked
+        for.
 
         Args:
             start: int64 scalar, number of the first example.
@@ -61,14 +62,7 @@ class Shards:
         parts = tuple(tf.boolean_mask(part, inside) for part in parts)
 
         def read(shard, first, count):
-            part = self.open_shard(shard).skip(first).take(count)
+            part = self.open_part(shard, first, count)
             return part.apply(tf.data.experimental.assert_cardinality(count))
 
-        return tf.data.Dataset.from_tensor_slices(parts).interleave(
-            read,
-            cycle_length=_SIDE_BY_SIDE,
-            # Each part to its end, so that the order is the row's.
-            block_length=self.count,
-            num_parallel_calls=_SIDE_BY_SIDE,
-            deterministic=True,
-        )
+        return tf.data.Dataset.from_tensor_slices(parts).flat_map(read)

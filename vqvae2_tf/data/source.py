@@ -19,6 +19,7 @@ from vqvae2_tf.data import ffhq
 from vqvae2_tf.data import imagenet
 from vqvae2_tf.data.folder import Folder
 from vqvae2_tf.data.folder import FolderConfig
+from vqvae2_tf.data.record_files import open_records
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files.lock import lock
 
@@ -168,17 +169,19 @@ class ImageSource:
         return self.builder.info.splits[self._instruction(split)].num_examples
 
     def shard_lengths(self, split: str) -> list[int]:
-        """Number of images in each shard of a split; see `open_shard`."""
-        if self._is_other_format:
-            return [self.num_examples(split)]
+        """Number of images in each shard of a split; see `open_part`."""
         return [file.take for file in self._files(split)]
 
-    def open_shard(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
-        """The images of a shard, encoded and always in the same order.
+    def open_part(
+        self, split: str, shard: tf.Tensor, first: tf.Tensor, count: tf.Tensor
+    ) -> tf.data.Dataset:
+        """Images of a shard, encoded and always in the same order.
 
         Args:
             split: `train` or `validation`.
             shard: Number of the shard, an int64 scalar.
+            first: Number of the first image in it, an int64 scalar.
+            count: Number of images, an int64 scalar.
 
         Returns:
             `tf.data.Dataset` of dicts with `image` (scalar string, an encoded
@@ -195,44 +198,27 @@ class ImageSource:
             label = tf.cast(example["label"] if has_classes else 0, tf.int32)
             return {"image": image, "label": label, "id": image_id}
 
-        if self._is_other_format:
-            records = self.builder.as_dataset(
-                split=self._instruction(split),
-                shuffle_files=False,
-                decoders=_UNDECODED,
-                # Reading a part would discard a cache of the whole.
-                read_config=tfds.ReadConfig(
-                    add_tfds_id=True, try_autocache=False
-                ),
-            )
-            return records.map(select, num_parallel_calls=tf.data.AUTOTUNE)
         files = self._files(split)
         path = tf.constant([os.fspath(f.filename) for f in files])[shard]
-        skip = tf.constant([f.skip for f in files], tf.int64)[shard]
-        take = tf.constant([f.take for f in files], tf.int64)[shard]
         name = tf.constant([os.path.basename(f.filename) for f in files])[shard]
+        first += tf.constant([f.skip for f in files], tf.int64)[shard]
 
         def parse(number, record):
             example = features.deserialize_example(record, decoders=_UNDECODED)
-            tfds_id = tf.strings.join(
-                [name, tf.strings.as_string(number)], "__"
-            )
+            number = tf.strings.as_string(number)
+            tfds_id = tf.strings.join([name, number], "__")
             return select({**example, "tfds_id": tfds_id})
 
-        records = tf.data.TFRecordDataset(path).skip(skip).take(take)
-        records = tf.data.Dataset.zip(tf.data.Dataset.counter(skip), records)
-        return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        file_format = self.builder.info.file_format
+        dataset = open_records(file_format, path, first, count)
+        dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(first), dataset)
+        return dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _files(self, split):
         """TFDS's name, first example and number of examples of each shard."""
         return self.builder.info.splits[
             self._instruction(split)
         ].file_instructions
-
-    @property
-    def _is_other_format(self):
-        """Whether the files are of another format, which TFDS alone reads."""
-        return self.builder.info.file_format != tfds.core.FileFormat.TFRECORD
 
 
 def open_source(
