@@ -1,5 +1,6 @@
 """Codes of a whole data set, shard by shard."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from vqvae2_tf.codes import extraction
 from vqvae2_tf.codes import records
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files import atomic
 from vqvae2_tf.training.tensorflow import TensorFlowDevices
 
 
@@ -75,10 +77,10 @@ def model():
     return make_model()
 
 
-def extract(model, folder, strategy=None):
+def extract(model, folder, strategy=None, train=None):
     return extraction.extract_codes(
         model,
-        {"train": (examples(7), 2), "validation": (examples(5), 1)},
+        {"train": (train or examples(7), 2), "validation": (examples(5), 1)},
         str(folder),
         model.levels((8, 8)),
         {"class_names": []},
@@ -151,6 +153,23 @@ def test_shards_of_another_autoencoder_are_refused(model, tmp_path):
         extract(make_model(seed=1), tmp_path)
     assert "\n" not in str(caught.value)
     assert records.read_card(str(tmp_path)) == card
+
+
+def test_codes_in_an_earlier_order_are_not_mixed_with_those_of_now(
+    model, tmp_path
+):
+    three = dataclasses.replace(examples(7), shard_lengths=[3, 4])
+    card = extract(model, tmp_path, train=three)
+    assert card["order"] == extraction.ORDER
+    # An earlier version's.
+    del card["order"]
+    atomic.write_json(str(tmp_path / records.CARD), card)
+    assert extract(model, tmp_path, train=three) == card
+    os.remove(records.shard_paths(str(tmp_path), "train", card)[0])
+    with pytest.raises(UserError, match=r"codes.json.*order \(None then"):
+        extract(model, tmp_path, train=three)
+    # One shard was always read in its order.
+    assert extract(model, tmp_path) == card
 
 
 def test_fingerprints_are_those_of_the_weights(tmp_path):

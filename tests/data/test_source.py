@@ -17,6 +17,7 @@ from PIL import Image
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.decoding import decode_image
+from vqvae2_tf.data.source import ImageSource
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 
@@ -135,28 +136,86 @@ def test_the_packages_own_data_set_needs_no_download(tmp_path):
     assert {group for _, group in groups} == set(range(9))
 
 
-def test_shards_are_those_of_tfds(tmp_path, monkeypatch):
-    # Without a validation split of its own, which then begins in a shard.
-    monkeypatch.setattr("vqvae2_tf.data.source._VALIDATION_NAMES", ())
-    source = open_source("emoji64", str(tmp_path), validation_share=0.3)
-    config = tfds.download.DownloadConfig(num_shards=4)
-    source.builder.download_and_prepare(download_config=config)
-    assert source.shard_lengths("train") == [420, 419, 336]
-    assert source.shard_lengths("validation") == [83, 420]
-    found = [
-        (example["id"].numpy(), example["image"].numpy())
+class Numbered(tfds.core.GeneratorBasedBuilder):
+    """Ten images, whose labels are their numbers."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(1, 1, 3)),
+            "label": tfds.features.ClassLabel(num_classes=10),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(10):
+            yield i, {"image": np.full((1, 1, 3), i, "uint8"), "label": i}
+
+
+# Riegeli's package has to be built.
+@pytest.mark.parametrize("name", ["tfrecord", "array_record", "parquet"])
+def test_files_of_any_format_are_read_in_turn(tmp_path, name):
+    builders = {
+        x: Numbered(data_dir=str(tmp_path / x), file_format=x)
+        for x in {"tfrecord", name}
+    }
+    for builder in builders.values():
+        config = tfds.download.DownloadConfig(num_shards=3)
+        builder.download_and_prepare(download_config=config)
+    # The held-out images begin within a shard.
+    source = ImageSource(builders[name], validation_share=0.4)
+    assert source.shard_lengths("train") == [3, 3]
+    assert source.shard_lengths("validation") == [1, 3]
+    train, validation = (
+        image_examples(source, split, (1, 1), 3)
         for split in ("train", "validation")
-        for example in image_examples(source, split, (8, 8), 3).open()
+    )
+    raw = [
+        (e["label"], e["image"], e["id"].decode())
+        for examples in (train, validation)
+        for e in examples.open().as_numpy_iterator()
     ]
-    whole = source.builder.as_dataset(
+    # TFDS itself reads no array records by TensorFlow.
+    whole = builders["tfrecord"].as_dataset(
         split="train",
         decoders={"image": tfds.decode.SkipDecoding()},
         read_config=tfds.ReadConfig(
             add_tfds_id=True, interleave_cycle_length=1
         ),
     )
-    expected = [(e["tfds_id"].numpy(), e["image"].numpy()) for e in whole]
-    assert found == expected
+    assert raw == [
+        (
+            e["label"],
+            e["image"],
+            e["tfds_id"].decode().replace("tfrecord", name),
+        )
+        for e in whole.as_numpy_iterator()
+    ]
+    for start in (1, 3, 5):
+        labels = [e["label"] for e in train.open(start).as_numpy_iterator()]
+        assert labels == [label for label, _, _ in raw[start:6]]
+
+
+def test_records_that_are_skipped_are_not_parsed(tmp_path):
+    builder = Numbered(data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    examples = image_examples(ImageSource(builder, 0.4), "train", (1, 1), 3)
+    labels = [e["label"] for e in examples.open().as_numpy_iterator()]
+    (path,) = tmp_path.rglob("*.tfrecord*")
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in [b"no example", b"no example", *records[2:]]:
+            writer.write(record)
+    found = [e["label"] for e in examples.open(2).as_numpy_iterator()]
+    assert found == labels[2:]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        list(examples.open(1))
 
 
 def test_an_unknown_data_set_is_reported_with_the_nearest_name():

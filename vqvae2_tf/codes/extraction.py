@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Sequence
 
 import keras
@@ -19,6 +20,8 @@ from vqvae2_tf.files import provenance
 from vqvae2_tf.level import Level
 
 EXAMPLES_PER_SHARD = 4096
+# Of images in several shards, which earlier versions mixed.
+ORDER = "shards in turn"
 # Images on one device at once, small enough for 1024x1024.
 _DEVICE_BATCH = 16
 
@@ -66,9 +69,10 @@ def extract_codes(
         },
     }
     paths = {name: records.shard_paths(folder, name, card) for name in splits}
+    shards = list(itertools.chain(*paths.values()))
+    card |= _order(folder, shards, splits)
     # First, since shards belong to one autoencoder.
     advice = "remove that folder, or give another one"
-    shards = itertools.chain(*paths.values())
     provenance.claim(folder, records.CARD, card, shards, advice)
 
     encode = devices.encoding(autoencoder)
@@ -89,6 +93,21 @@ def extract_codes(
                     records.write_shard(path, levels, shard)
             start += len(neighbours) * EXAMPLES_PER_SHARD
     return card
+
+
+def _order(folder, shards, splits):
+    """The card's entry on the order of the images, where it matters.
+
+    An extraction is not resumed in another order, or images would be missing.
+    """
+    path = os.path.join(folder, records.CARD)
+    if all(map(tf.io.gfile.exists, [path, *shards])):
+        # Finished codes are as good in any order.
+        card = records.read_card(folder)
+        return {key: card[key] for key in card.keys() & {"order"}}
+    examples = (examples for examples, _ in splits.values())
+    several = any(len(x.shard_lengths) > 1 for x in examples)
+    return {"order": ORDER} if several else {}
 
 
 def _encoded(encode, examples, passes, start, batch_size, seed):

@@ -65,8 +65,9 @@ def read_card(folder: str) -> dict:
     Returns:
         dict of `levels` (the arguments of each `Level`, coarsest first),
         `class_names`, the `fingerprint` of the autoencoder,
-        `examples_per_shard`, `splits` (the number of examples of each), and
-        the settings that the images were encoded with.
+        `examples_per_shard`, `splits` (the number of examples of each), the
+        `order` of images in several shards, and the settings that the images
+        were encoded with.
 
     Raises:
         UserError: If there is none, or it is damaged.
