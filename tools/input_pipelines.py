@@ -55,7 +55,7 @@ def write(folder: str, images: Sequence[bytes], shards: int, length: int):
         length: Examples of each shard.
 
     Returns:
-        `ImageSource`, a tenth of it held out.
+        `ImageSource`, one example held out.
     """
     builder = Generated(data_dir=folder)
     path = str(builder.data_dir)
@@ -83,7 +83,7 @@ def write(folder: str, images: Sequence[bytes], shards: int, length: int):
     )
     builder.info.set_splits(tfds.core.SplitDict([split]))
     builder.info.write_to_directory(path)
-    return ImageSource(Generated(data_dir=folder), 0.1)
+    return ImageSource(Generated(data_dir=folder), validation_share=0.0)
 
 
 def photographs(

@@ -215,10 +215,10 @@ def test_a_resumed_epoch_reads_one_window_and_not_what_is_before(capsys):
     flags = [f"--examples={examples}", f"--shards={examples // 100}"]
     (row,) = report(capsys, "resume", *TINY, *flags)["rows"]
     assert (row["batch_size"], "network" in row) == (2, False)
-    # A tenth is held out.
-    assert (row["examples"], row["shards"]) == (27_000, 270)
-    # A window of 2,048, parts of shards of 100, and what is read ahead; all
-    # that is before takes 7 MB.
+    # One is held out.
+    assert (row["examples"], row["shards"]) == (29_999, 300)
+    # A window of 2,048, a part of a shard of 100, and what is read ahead; all
+    # that is before takes 8 MB.
     assert 0.1 < row["resume_read_mb"] < 2.5
 
 
