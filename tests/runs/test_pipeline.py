@@ -151,6 +151,23 @@ def test_an_autoencoder_goes_on_to_more_steps(
     assert call(evaluate, "nll", f"--run_dir={aside}") is None
 
 
+@pytest.mark.large
+def test_an_autoencoder_of_cached_images_is_the_same(
+    small_run, own_run, tmp_path
+):
+    flags = ["--stage=autoencoder", "--cache_images"]
+    flags.append(f"--data_dir={tmp_path / 'tfds'}")
+    assert small_run.train(tmp_path / "cached", *flags) is None
+    # The images have the size already, and so no rounding.
+    check_same_weights("autoencoder", tmp_path / "cached", small_run.run_dir)
+    message = small_run.train(own_run, *flags)
+    assert_one_sentence(message, "--cache_images (False then, True now)")
+    (shard,) = (tmp_path / "tfds" / "cached_images").rglob("*.tfrecord")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    message = small_run.train(tmp_path / "damaged", *flags)
+    assert_one_sentence(message, f"{shard.parent}", "remove that folder")
+
+
 def test_priors_go_on_to_more_steps(
     small_run, own_run, tmp_path, monkeypatch, capsys
 ):

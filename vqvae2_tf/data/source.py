@@ -129,9 +129,15 @@ class ImageSource:
         except Exception as error:  # Damage raises any of many types.
             raise _damaged(folder) from error
 
+    @property
+    def data_dir(self) -> str:
+        """The folder of prepared data sets."""
+        return str(self.builder.data_dir).rpartition(f"/{self.builder.name}/")[
+            0
+        ]
+
     def _prepare(self):
-        name = self.builder.name
-        root = str(self.builder.data_dir).rpartition(f"/{name}/")[0]
+        name, root = self.builder.name, self.data_dir
         if name in _MANUAL_CHECKS:
             _MANUAL_CHECKS[name](os.path.join(root, "downloads", "manual"))
         # TFDS's ten retries take minutes where there is no network.
@@ -167,6 +173,13 @@ class ImageSource:
     def num_examples(self, split: str) -> int:
         """Number of images in a split, `train` or `validation`."""
         return self.builder.info.splits[self._instruction(split)].num_examples
+
+    def fingerprint(self, split: str) -> str:
+        """Text that is another one if a split has been prepared again."""
+        path = os.path.join(str(self.builder.data_dir), "dataset_info.json")
+        info = tf.io.gfile.GFile(path).read()
+        changed = tf.io.gfile.stat(path).mtime_nsec
+        return repr((info, changed, self._instruction(split)))
 
     def shard_lengths(self, split: str) -> list[int]:
         """Number of images in each shard of a split; see `open_part`."""

@@ -80,6 +80,12 @@ IMAGES = (
         choices=augmentation.AUGMENTERS,
     ),
     Flag(
+        "cache_images",
+        False,
+        "Keep decoded and scaled images in --data_dir, so that stage 1 decodes "
+        "each once; their pixels are rounded to 8 bits.",
+    ),
+    Flag(
         "code_passes",
         0,
         "Passes over the images to extract codes; 0 for as many as the priors "

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from vqvae2_tf.codes import records
 from vqvae2_tf.codes.extraction import extract_codes
+from vqvae2_tf.data import image_cache
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.source import ImageSource
@@ -344,17 +345,19 @@ class Run:
             model = make_model()
         print(f"{name}: {model.count_params():,} parameters", flush=True)
         plan = make_plan(model)
-        trainer = self.devices.trainer(model, splits["train"], plan)
+        examples, damage_reported = self._to_train_on(name, splits)
+        trainer = self.devices.trainer(model, examples, plan)
         try:
-            metrics = fit(
-                model,
-                trainer,
-                splits["validation"],
-                plan,
-                self.path(name),
-                name,
-                TensorBoard(self.path(name, "logs")),
-            )
+            with damage_reported:
+                metrics = fit(
+                    model,
+                    trainer,
+                    splits["validation"],
+                    plan,
+                    self.path(name),
+                    name,
+                    TensorBoard(self.path(name, "logs")),
+                )
         except TrainingDivergedError as error:
             prefix = "" if name == folder.AUTOENCODER else "prior_"
             raise UserError(
@@ -374,6 +377,21 @@ class Run:
         self._networks[name] = model
         shown = [f"{key} {value:.4g}" for key, value in metrics.items()]
         print(f"{name}: {', '.join(shown)}", flush=True)
+
+    def _to_train_on(self, name, splits):
+        """Examples to train a network on, and a context for their reading."""
+        config = self.config
+        if name != folder.AUTOENCODER or not config.cache_images:
+            return splits["train"], contextlib.nullcontext()
+        images = (
+            self._source,
+            config.image_size,
+            config.channels,
+            config.augment,
+        )
+        examples = image_cache.cached_examples(*images, config.augmenter)
+        cache = image_cache.folder_of(*images)
+        return examples, image_cache.damage_reported(cache)
 
     def extract_codes(self, codes_dir: str) -> dict:
         """Algorithm 2, lines 1 to 7. Returns the codes' card.
