@@ -19,6 +19,9 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files.lock import lock
 
+# To be raised when decoding, scaling or the files' form change.
+_VERSION = 1
+
 
 def folder_of(
     source: ImageSource,
@@ -38,7 +41,8 @@ def folder_of(
         augment: As for `image_examples`.
     """
     room = batches.room(augment)
-    settings = (source.fingerprint("train"), image_size, channels, room)
+    data = source.fingerprint("train")
+    settings = (_VERSION, data, tuple(image_size), channels, room)
     name = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
     return os.path.join(source.data_dir, "cached_images", name)
 

@@ -132,9 +132,8 @@ class ImageSource:
     @property
     def data_dir(self) -> str:
         """The folder of prepared data sets."""
-        return str(self.builder.data_dir).rpartition(f"/{self.builder.name}/")[
-            0
-        ]
+        folder, name = str(self.builder.data_dir), self.builder.name
+        return folder.rpartition(f"/{name}/")[0]
 
     def _prepare(self):
         name, root = self.builder.name, self.data_dir
@@ -177,7 +176,8 @@ class ImageSource:
     def fingerprint(self, split: str) -> str:
         """Text that is another one if a split has been prepared again."""
         path = os.path.join(str(self.builder.data_dir), "dataset_info.json")
-        info = tf.io.gfile.GFile(path).read()
+        with tf.io.gfile.GFile(path) as file:
+            info = file.read()
         changed = tf.io.gfile.stat(path).mtime_nsec
         return repr((info, changed, self._instruction(split)))
 
