@@ -262,7 +262,9 @@ class TestColdStart:
         quantizer = VectorQuantizer(4, 1, seed=1)
         quantizer.build(z.shape)
         draw = compiled(
-            lambda z: quantizer._draw_from_batch(ops.reshape(z, (-1, 1))),
+            lambda z: quantizer._draws_from_batch(ops.reshape(z, (-1, 1)))(
+                ops.convert_to_tensor(True)
+            ),
             quantizer,
         )
         draws = np.concatenate([array(draw(z)) for _ in range(400)], axis=1)
@@ -529,6 +531,28 @@ class TestRestart:
         np.testing.assert_array_equal(counts[:3], 1)
         assert len(np.unique(sums[:3])) == 3
         assert np.all(np.isin(sums[:3], z))
+
+    @pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow",
+        reason="on JAX both branches of a condition are traced",
+    )
+    def test_vectors_are_drawn_only_where_they_are_needed(self, monkeypatch):
+        drawn_at = []
+
+        def take(x, index, axis):
+            if x.shape == vectors:
+                drawn_at.append(step)
+            return earlier(x, index, axis)
+
+        earlier, vectors = ops.take, (16, 1)
+        monkeypatch.setattr(ops, "take", take)
+        quantizer = VectorQuantizer(2, 1, dead_code_restart_steps=3, seed=1)
+        for step in range(1, 9):
+            quantizer(normal(1, 4, 4, 1, seed=step), training=True)
+            # Code 0 is never used.
+            sums = np.array([[99.0], [0.0]]) * array(quantizer.ema_counts)[0]
+            quantizer.ema_sums.assign(sums)
+        assert drawn_at == [1, 4, 7]
 
     def test_never_by_default(self):
         quantizer = warm(4, 1, self.codebook())

@@ -144,14 +144,15 @@ class VectorQuantizer(keras.layers.Layer):
         z = ops.cast(z, "float32")
         vectors = ops.reshape(z, (-1, self.code_dim))
         if training:
-            candidates = self._draw_from_batch(ops.stop_gradient(vectors))
+            draw = self._draws_from_batch(ops.stop_gradient(vectors))
             is_warm, sums = self.initialized.value, self.ema_sums.value
-            self.ema_sums.assign(ops.where(is_warm, sums, candidates))
+            drawn = draw(ops.logical_not(is_warm))
+            self.ema_sums.assign(ops.where(is_warm, sums, drawn))
             self.initialized.assign(True)
         codebook = self.codebook
         nearest = self._nearest(vectors, codebook)
         if training:
-            self._update(ops.stop_gradient(vectors), nearest, candidates)
+            self._update(ops.stop_gradient(vectors), nearest, draw)
 
         codes = ops.reshape(nearest, ops.shape(z)[:-1])
         embeddings = ops.stop_gradient(ops.take(codebook, codes, axis=0))
@@ -180,12 +181,20 @@ class VectorQuantizer(keras.layers.Layer):
         is_nearest = scores <= ops.min(scores, axis=1, keepdims=True)
         return ops.cast(ops.argmax(is_nearest, axis=1), "int32")
 
-    def _draw_from_batch(self, vectors):
-        """K vectors of the global batch, equal on every replica.
+    def _draws_from_batch(self, vectors):
+        """Draws K vectors of the global batch, equal on every replica.
 
         Vector i is drawn from the i-th of K sections of the batch, which have
         the same length or differ by 1, so that no vector is drawn twice unless
         there are fewer than K.
+
+        Args:
+            vectors: This replica's, `[N, D]`.
+
+        Returns:
+            Function from whether the vectors are needed, a scalar bool tensor,
+            to the vectors `[K, D]`, the same at each call; zeros if they are
+            not. Only vectors that are needed are sent between replicas.
         """
         replica, num_replicas = replicas.replica_id_and_count()
         local_size = ops.shape(vectors)[0]
@@ -203,17 +212,26 @@ class VectorQuantizer(keras.layers.Layer):
         index = ops.where(is_scarce, codes % batch_size, index)
         index = index - replica * local_size
         is_here = ops.logical_and(index >= 0, index < local_size)
-        drawn = ops.take(vectors, ops.clip(index, 0, local_size - 1), axis=0)
-        drawn = ops.where(is_here[:, None], drawn, 0.0)
-        (drawn,) = replicas.sum_over_replicas([drawn])
+        shape = (self.num_codes, self.code_dim)
         # A Python bool where the batch's size is static, a tensor where not.
-        if is_scarce is False:
-            return drawn
-        noise = keras.random.normal(self.ema_sums.shape, seed=self._draws)
-        scale = ops.where(is_scarce, 0.01 * ops.std(drawn), 0.0)
-        return drawn + scale * noise
+        if is_scarce is not False:
+            noise = keras.random.normal(shape, seed=self._draws)
 
-    def _update(self, vectors, nearest, candidates):
+        def those_here():
+            index_here = ops.clip(index, 0, local_size - 1)
+            drawn = ops.take(vectors, index_here, axis=0)
+            return ops.where(is_here[:, None], drawn, 0.0)
+
+        def draw(needed):
+            drawn = replicas.sum_over_replicas_if(needed, those_here, shape)
+            if is_scarce is False:
+                return drawn
+            scale = ops.where(is_scarce, 0.01 * ops.std(drawn), 0.0)
+            return drawn + scale * noise
+
+        return draw
+
+    def _update(self, vectors, nearest, draw):
         # Segment sums are float32; a one-hot matrix product on a TPU would
         # round its inputs to bfloat16.
         addends = [ops.ones_like(vectors[:, 0]), vectors]
@@ -227,7 +245,8 @@ class VectorQuantizer(keras.layers.Layer):
             unused = ops.where(counts > 0, 0, self.unused_steps + 1)
             restart = unused >= self.dead_code_restart_steps
             ema_counts = ops.where(restart, 1.0, ema_counts)
-            ema_sums = ops.where(restart[:, None], candidates, ema_sums)
+            drawn = draw(ops.any(restart))
+            ema_sums = ops.where(restart[:, None], drawn, ema_sums)
             self.unused_steps.assign(ops.where(restart, 0, unused))
         self.ema_counts.assign(ema_counts)
         self.ema_sums.assign(ema_sums)
