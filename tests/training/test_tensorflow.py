@@ -400,6 +400,72 @@ def make_prior(strategy, rematerialize, dtype):
     return model, TensorFlowTrainer(model, code_maps(4), plan(), strategy)
 
 
+DROPOUT = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+from tests.helpers import SMALL_PRIOR
+from tests.helpers import normal
+from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.level import Level
+from vqvae2_tf.priors import PixelSNAIL
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+one, three = ([np.ones((8, 2, 3), "int32")], np.arange(8, dtype="int32") % 3)
+CODES = {"codes": one, "label": three}
+
+def prior(**rates):
+    rates = {"dropout": 0.0, "label_dropout": 0.0, **rates}
+    small = {**SMALL_PRIOR, **rates}
+    model = PixelSNAIL(Level("top", 2, 3, 5), num_classes=3, **small)
+    model.build()
+    # Labels have no effect yet.
+    for variable in model.trainable_variables:
+        variable.assign(0.5 * normal(*variable.shape))
+    return model, CODES
+
+def autoencoder():
+    model = VQVAE2(
+        strides=(2, 2), hidden_units=4, residual_units=2, residual_layers=1,
+        num_codes=6, code_dim=3, level_dropout=0.5,
+    )
+    model.build((None, 8, 8, 3))
+    return model, {"image": normal(8, 8, 8, 3)}
+
+def losses(make):
+    # Both replicas have the same examples; each has two steps.
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model, batch = make()
+    batch = tf.nest.map_structure(tf.constant, batch)
+    step = tf.function(lambda: strategy.run(
+        lambda: model.loss_and_statistics(batch, training=True)[0]
+    ))
+    return [[float(x) for x in step().values] for _ in range(2)]
+
+for make in (
+    lambda: prior(dropout=0.5),
+    lambda: prior(label_dropout=0.5),
+    autoencoder,
+):
+    found = losses(make)
+    assert len(set(np.ravel(found))) == 4, found
+    assert losses(make) == found
+one, two = losses(prior)
+assert one == two and one[0] == one[1]
+"""
+
+
+@pytest.mark.large
+def test_replicas_drop_other_values_and_repeat_with_the_seed():
+    run_program(DROPOUT)
+
+
 REMATERIALIZED = """
 import sys
 

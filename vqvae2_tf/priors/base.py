@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from vqvae2_tf.flags import Flag
+from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors.heads import CategoricalHead
 from vqvae2_tf.sampling import incremental
@@ -141,7 +142,7 @@ class Prior(Trainable):
         labels = batch["label"] if self.num_classes else None
         if training and self.label_dropout and self.num_classes:
             drawn = keras.random.uniform(
-                ops.shape(labels), seed=self._label_draws
+                ops.shape(labels), seed=DrawnSeed(self._label_draws)
             )
             labels = ops.where(drawn < self.label_dropout, -1, labels)
         nll = self.nll(codes, labels, coarser, training)
