@@ -34,8 +34,9 @@ def test_only_the_chief_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, "is_chief", False)
     for name in ("file.txt", "folder/new.txt"):
         write_text(str(tmp_path / name), "new")
+    atomic.check_writable("output", str(tmp_path / "folder"))
     assert (tmp_path / "file.txt").read_text() == "old"
-    assert not list((tmp_path / "folder").iterdir())
+    assert list(tmp_path.iterdir()) == [tmp_path / "file.txt"]
 
 
 def test_a_folder_replaces_the_existing_one(tmp_path):

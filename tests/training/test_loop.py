@@ -95,6 +95,9 @@ class FakeTrainer:
             self.step = state["step"]
             self.model.weight = float(self.step)
 
+    def on_any_host(self, is_so):
+        return is_so
+
 
 class FakeSummaries:
     def __init__(self):

@@ -5,6 +5,7 @@ imported; Keras, TFDS and TensorFlow use Python's logging and warnings.
 """
 
 import contextlib
+import io
 import logging
 import os
 import pathlib
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+
+from vqvae2_tf.files import atomic
 
 _PACKAGE = str(pathlib.Path(__file__).parents[1]) + os.sep
 # A crash in C++ ends the process at once. A shell that outlives it reads the
@@ -89,6 +92,13 @@ def keep_log(path: str) -> None:
         log.write(pathlib.Path(_temporary).read_bytes())
     os.remove(_temporary)
     _tell(path)
+
+
+def only_on_the_chief() -> contextlib.AbstractContextManager:
+    """Prints on the chief alone, of several hosts that do the same."""
+    if atomic.is_chief:
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _handlers(terminal):

@@ -10,6 +10,7 @@ and started again, the command resumes where it was.
 import time
 
 from vqvae2_tf.commands import console
+from vqvae2_tf.files import atomic
 from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
@@ -54,15 +55,32 @@ def main(arguments):
     folder.check(config)
     run = pipeline.Run(config, devices, source)
     run.check()
+    with devices.loss_reported(), console.only_on_the_chief():
+        # Nothing is written before all hosts have checked.
+        devices.barrier()
+        _carry_out(run, source, f"precision: {precision}, {reason}")
+
+
+def _carry_out(run, source, precision):
     found = source.describe() if source else run.describe_codes()
     print(found, flush=True)
     if source:
-        source.prepare()
+        # Those that share the chief's prepared data do not write them.
+        if atomic.is_chief:
+            source.prepare()
+        run.devices.barrier()
+        if not atomic.is_chief:
+            source.prepare()
         if source.describe() != found:
             print(source.describe(), flush=True)
-    print(f"precision: {precision}, {reason}", flush=True)
-    folder.claim(config)
-    console.keep_log(run.path(folder.LOG_FILE))
+    print(precision, flush=True)
+    if atomic.is_chief:
+        folder.claim(run.config)
+        console.keep_log(run.path(folder.LOG_FILE))
+    run.devices.barrier()
+    if not atomic.is_chief:
+        # That the flags are the chief's.
+        folder.check(run.config)
     start = time.monotonic()
     run.run()
-    print(f"{config.run_dir}: done in {time.monotonic() - start:.0f} s")
+    print(f"{run.path()}: done in {time.monotonic() - start:.0f} s")

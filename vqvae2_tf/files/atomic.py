@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -11,7 +12,8 @@ from vqvae2_tf.errors import is_disk_full
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.files import filesystem
 
-# Whether this process writes files: of several hosts one does, the chief.
+# Whether this process writes files: of several hosts, which share the folders,
+# one does, the chief.
 is_chief = True
 
 
@@ -24,12 +26,16 @@ def replacing(path: str) -> Iterator[str]:
 
     Yields:
         The temporary path, in the same folder and with the same ending. If the
-        block fails, or this process is not the chief, the temporary file is
-        removed and `path` is unchanged.
+        block fails, the temporary file is removed and `path` is unchanged. On
+        a host that is not the chief it is in a folder of that host, and lost.
 
     Raises:
         UserError: If `path` is a folder, or its folder is a file.
     """
+    if not is_chief:
+        with tempfile.TemporaryDirectory() as own:
+            yield os.path.join(own, "file" + os.path.splitext(path)[1])
+        return
     folder = os.path.dirname(path) or "."
     # A short name, as a prefix could make a long one too long.
     name = f".writing-{os.getpid()}-{threading.get_ident()}"
@@ -38,8 +44,6 @@ def replacing(path: str) -> Iterator[str]:
         with as_user_error(path):
             filesystem.make_folders(folder)
         yield temporary
-        if not is_chief:
-            return
         with as_user_error(path):
             if filesystem.is_folder(temporary):
                 filesystem.remove(path)
@@ -115,6 +119,8 @@ def check_writable(flag: str, folder: str) -> None:
     Raises:
         UserError: If nothing can be written there.
     """
+    if not is_chief:
+        return
     is_new = not filesystem.exists(folder)
     probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
     with as_user_error(f"--{flag}={folder}"):

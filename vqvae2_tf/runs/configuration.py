@@ -22,6 +22,7 @@ from vqvae2_tf.training.precision import PRECISIONS
 # Of --code_passes=0.
 MOST_PASSES = 10
 WEIGHTS = ("best", "last")
+# Of one host.
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
 STAGES = ("all", "autoencoder", "codes", "prior")
 
@@ -48,7 +49,12 @@ RUN = changed(
         Flag("stage", "all", "Which part of the run to do.", choices=STAGES),
         Flag("level", None, "The level of --stage=prior: top, ..., bottom."),
         Flag("codes_dir", None, "Codes to train on.", path=True),
-        Flag("strategy", "auto", "Devices to use.", choices=STRATEGIES),
+        Flag(
+            "strategy",
+            "auto",
+            "Devices to use.",
+            choices=(*STRATEGIES, "multi_worker"),
+        ),
         Flag(
             "shard_state",
             False,

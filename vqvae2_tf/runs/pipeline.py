@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -156,17 +157,29 @@ class Run:
         with self._source.damage_reported():
             if stage != "codes":
                 self.train_autoencoder()
-                path = self.path(folder.RECONSTRUCTIONS)
-                self._unless_exists(path, self._write_reconstructions)
-                path = self.path(folder.EXPORTS, "autoencoder")
-                self._unless_exists(path, self.export_autoencoder)
+                self._on_the_chief(self._show_autoencoder)
             if stage == "autoencoder":
                 return
-            card = self.extract_codes(codes_dir)
+            self._on_the_chief(lambda: self.extract_codes(codes_dir))
         if stage == "codes":
             return
         for index in range(len(self.config.levels)):
-            self.train_prior(index, codes_dir, card)
+            self.train_prior(index, *self._codes(codes_dir))
+        self._on_the_chief(self._show_priors)
+
+    def _on_the_chief(self, work: Callable[[], Any]) -> None:
+        """Has the chief do something by itself, while the others wait."""
+        if atomic.is_chief:
+            work()
+        self.devices.barrier()
+
+    def _show_autoencoder(self):
+        path = self.path(folder.RECONSTRUCTIONS)
+        self._unless_exists(path, self._write_reconstructions)
+        path = self.path(folder.EXPORTS, "autoencoder")
+        self._unless_exists(path, self.export_autoencoder)
+
+    def _show_priors(self):
         results.write_metrics(self.config, self.path(folder.METRICS_FILE))
         generator = self.path(folder.EXPORTS, "generator")
         self._unless_exists(generator, self.export_generator)
@@ -212,7 +225,7 @@ class Run:
         if name not in self._networks:
             self._check_finished(name)
             path = self.path(name, folder.MODEL_FILE)
-            with self.devices.scope():
+            with self.devices.local.scope():
                 self._networks[name] = _load_model(path)
         return self._networks[name]
 
@@ -322,21 +335,36 @@ class Run:
         what is left of earlier ones is removed.
         """
         if self._is_to_train(name):
-            with lock(self.path(name)):
+            with self._locked(name):
                 # Another process may have finished it at this moment.
                 if self._is_to_train(name):
-                    if self._is_to_go_on(name):
-                        print(f"{name}: trained on to more steps", flush=True)
-                        if name == folder.AUTOENCODER:
-                            self._part_with_codes()
-                    for entry in [*dependent, *folder.FINAL_FILES]:
-                        filesystem.remove(self.path(entry))
-                    # Last: from here on the network counts as unfinished.
-                    filesystem.remove(self.path(name, folder.MODEL_FILE))
+                    # All hosts have seen what there is.
+                    self.devices.barrier()
+                    self._on_the_chief(lambda: self._clear(name, dependent))
                     self._train_now(name, make_model, make_plan, splits)
                     return
         path = self.path(name, folder.MODEL_FILE)
         print(f"{name}: already finished, {path}", flush=True)
+
+    @contextlib.contextmanager
+    def _locked(self, name):
+        """Locks a network's folder, for all hosts."""
+        with contextlib.ExitStack() as stack:
+            if atomic.is_chief:
+                stack.enter_context(lock(self.path(name)))
+            self.devices.barrier()
+            yield
+
+    def _clear(self, name, dependent):
+        """Removes what an earlier network, or its training so far, left."""
+        if self._is_to_go_on(name):
+            print(f"{name}: trained on to more steps", flush=True)
+            if name == folder.AUTOENCODER:
+                self._part_with_codes()
+        for entry in [*dependent, *folder.FINAL_FILES]:
+            filesystem.remove(self.path(entry))
+        # Last: from here on the network counts as unfinished.
+        filesystem.remove(self.path(name, folder.MODEL_FILE))
 
     def _train_now(self, name, make_model, make_plan, splits):
         # The same first weights whatever ran before in this process.
@@ -371,12 +399,17 @@ class Run:
         )
         metric = model.selection_metric
         metrics = {**metrics, f"train_{metric}": seen[metric]}
+        self._on_the_chief(lambda: self._finish(name, model, metrics))
+        if self.devices.local is self.devices:
+            self._networks[name] = model
+        shown = [f"{key} {value:.4g}" for key, value in metrics.items()]
+        print(f"{name}: {', '.join(shown)}", flush=True)
+
+    def _finish(self, name, model, metrics):
+        """Writes a network that is trained."""
         atomic.write_json(self.path(name, folder.RESULT_FILE), metrics)
         with atomic.replacing(self.path(name, folder.MODEL_FILE)) as temporary:
             model.save(temporary)
-        self._networks[name] = model
-        shown = [f"{key} {value:.4g}" for key, value in metrics.items()]
-        print(f"{name}: {', '.join(shown)}", flush=True)
 
     def _to_train_on(self, name, splits):
         """Examples to train a network on, and a context for their reading."""
@@ -418,7 +451,7 @@ class Run:
                 "code_augment": config.code_augment,
                 "seed": config.seed,
             },
-            self.devices,
+            self.devices.local,
             config.seed,
         )
 

@@ -17,14 +17,26 @@ from vqvae2_tf.training.plan import TrainingPlan
 class Devices(Protocol):
     """Where networks are made, trained and measured.
 
+    Several hosts carry out the same calls in the same order, each on its part
+    of every batch. One of them, the chief, writes the files
+    (`files.atomic.is_chief`) and does by itself what is not shared.
+
     Attributes:
-        count: Number of devices that share each batch.
+        count: Number of devices that share each batch, over all hosts.
+        local: The `Devices` of this host alone, for what a host does by itself.
         accelerator: `("GPU" or "TPU", whether it multiplies in bfloat16)`; None
             on CPUs.
     """
 
     count: int
     accelerator: tuple[str, bool] | None
+    local: "Devices"
+
+    def barrier(self) -> None:
+        """Waits until every host has come here."""
+
+    def loss_reported(self) -> contextlib.AbstractContextManager:
+        """Turns the loss of another host into a `UserError` that names it."""
 
     def scope(self) -> contextlib.AbstractContextManager:
         """Where networks are made and loaded."""

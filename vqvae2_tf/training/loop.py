@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import replacing
+from vqvae2_tf.files import atomic
 from vqvae2_tf.trainable import Trainable
 from vqvae2_tf.training.interruption import StopRequest
 from vqvae2_tf.training.plan import TrainingPlan
@@ -97,6 +97,9 @@ class Trainer(Protocol):
             UserError: If it cannot be read, or is of another network.
         """
 
+    def on_any_host(self, is_so: bool) -> bool:
+        """Whether something is so on any host, the same answer on all."""
+
 
 class Summaries(Protocol):
     """Where training curves and images go; see `summaries.TensorBoard`."""
@@ -175,9 +178,10 @@ def fit(
             metrics = evaluate()
             if metrics[metric] < counters["lowest"]:
                 counters["lowest"] = metrics[metric]
-                path = os.path.join(folder, BEST_FILE)
-                with replacing(path) as temporary:
-                    model.save(temporary)
+                if atomic.is_chief:
+                    path = os.path.join(folder, BEST_FILE)
+                    with atomic.replacing(path) as temporary:
+                        model.save(temporary)
             images = model.images_to_show(shown)
             summaries.images("validation", images, trainer.step)
             summaries.scalars("validation", metrics, trainer.step)
@@ -193,7 +197,13 @@ def fit(
     if trainer.step != counters["validated"] and is_stop():
         # A signal came just before this validation.
         held_out = validate()
-    bar = tqdm(initial=trainer.step, total=plan.steps, desc=title, unit="step")
+    bar = tqdm(
+        initial=trainer.step,
+        total=plan.steps,
+        desc=title,
+        unit="step",
+        disable=not atomic.is_chief,
+    )
     with StopRequest() as stop, bar:
         while trainer.step < plan.steps:
             left = plan.steps - trainer.step
@@ -208,12 +218,14 @@ def fit(
             summaries.scalars("train", scalars, trainer.step)
             bar.update(count)
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            if is_stop() and not stop.requested:
+            # The hosts stop together, and after the same step.
+            stopped = trainer.on_any_host(stop.requested)
+            if is_stop() and not stopped:
                 # Before the state is saved, which holds the lowest metric.
                 held_out = validate()
-            if is_stop() or stop.requested:
+            if is_stop() or stopped:
                 trainer.save(folder)
-            if stop.requested:
+            if stopped:
                 raise TrainingStoppedError(
                     f"{title}: stopped after {trainer.step} of {plan.steps} "
                     "steps; run the same command again to resume."

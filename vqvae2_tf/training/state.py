@@ -15,6 +15,7 @@ import safetensors.numpy
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
+from vqvae2_tf.files import atomic
 from vqvae2_tf.files import filesystem
 from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.atomic import replacing
@@ -98,7 +99,7 @@ def save_state(
     variables: Mapping[str, Sequence[keras.Variable]],
     counters: Mapping[str, float],
 ) -> None:
-    """Writes a training state.
+    """Writes a training state, on the chief.
 
     Args:
         folder: Folder of the state's file.
@@ -106,6 +107,8 @@ def save_state(
             `{"model": model.variables}`.
         counters: Further numbers, by name.
     """
+    if not atomic.is_chief:
+        return
     write_arrays(os.path.join(folder, STATE_FILE), _named(variables, counters))
 
 

@@ -1,14 +1,18 @@
 """The devices that a run uses."""
 
 import contextlib
+import json
 import os
+import re
 import socket
 import urllib.parse
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
+from vqvae2_tf.errors import shorten
 from vqvae2_tf.files import atomic
 
 # Seconds to wait for an answer of a TPU, or of the service that knows TPUs.
@@ -20,15 +24,16 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     Args:
         name: `one`: one device, a GPU if there is one; `mirrored`: all GPUs of
-            this host; `tpu`: the TPU that TPU_NAME names, or this machine's;
-            `auto`: `tpu` if TPU_NAME is set, `mirrored` with two or more GPUs,
-            else `one`.
+            this host; `multi_worker`: all devices of the hosts that TF_CONFIG
+            lists; waits for them; `tpu`: the TPU that TPU_NAME names, or this
+            machine's; `auto`: `tpu` if TPU_NAME is set, `mirrored` with two or
+            more GPUs, else `one`.
 
     Returns:
         A `tf.distribute.Strategy`.
 
     Raises:
-        UserError: If there is no such device.
+        UserError: If there is no such device, or TF_CONFIG is missing or wrong.
     """
     strategy = _make_strategy(name)
     atomic.is_chief = strategy.extended.should_checkpoint
@@ -38,12 +43,113 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 def _make_strategy(name):
     if name == "tpu" or (name == "auto" and os.environ.get("TPU_NAME")):
         return _tpu_strategy(name)
+    if name == "multi_worker":
+        return _multi_worker_strategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" and not gpus:
         raise UserError("--strategy=mirrored found no GPU.")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy()
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
+
+
+def is_of_several_hosts(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a strategy's replicas are in several processes."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def local_strategy() -> tf.distribute.Strategy:
+    """The strategy of what one of several hosts does by itself."""
+    return tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def loss_reported(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns TensorFlow's errors where a worker is lost into a `UserError`.
+
+    Args:
+        strategy: What `make_strategy` returned.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = one_line(error)
+        is_lost = "Collective ops is aborted" in message
+        if not is_lost or not is_of_several_hosts(strategy):
+            raise
+        raise UserError(
+            f"{_lost_worker(message)} of TF_CONFIG was lost; when it ended by "
+            "an error, see what it said, and run the same command on all "
+            "workers again to resume."
+        ) from error
+
+
+def _multi_worker_strategy():
+    workers = read_workers(os.environ.get("TF_CONFIG", ""))
+    others = [address for address, is_own in workers.values() if not is_own]
+    print(f"waiting for the other workers: {shorten(others)}", flush=True)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except Exception as error:  # Of many types.
+        raise UserError(
+            "--strategy=multi_worker cannot reach the workers of TF_CONFIG "
+            f"({shorten(others)}): {one_line(error)}"
+        ) from error
+    # All hosts' batches are full, and as many. Otherwise the hosts would ask
+    # each other before each batch, and no shape would be known.
+    strategy.extended.experimental_enable_get_next_as_optional = False
+    return strategy
+
+
+def read_workers(text: str) -> dict[tuple[str, int], tuple[str, bool]]:
+    """The workers that TF_CONFIG lists.
+
+    Args:
+        text: Value of TF_CONFIG.
+
+    Returns:
+        For each kind (`chief` or `worker`) and number of a worker its address,
+        and whether it is this process.
+
+    Raises:
+        UserError: If it is not what `--strategy=multi_worker` needs.
+    """
+    try:
+        config = json.loads(text)
+        own = config["task"]["type"], config["task"]["index"]
+        workers = {
+            (kind, index): (str(address), (kind, index) == own)
+            for kind in ("chief", "worker")
+            for index, address in enumerate(config["cluster"].get(kind, ()))
+        }
+        is_right = own in workers and all(
+            re.fullmatch(r"[^\s/]+:\d+", address)
+            for address, _ in workers.values()
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        is_right = False
+    if not is_right:
+        raise UserError(
+            "--strategy=multi_worker: expected TF_CONFIG to be such as "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
+            '{"type": "worker", "index": 0}}, with another index for each '
+            f"worker. Received: {text or 'no TF_CONFIG'}"
+        )
+    return workers
+
+
+def _lost_worker(message):
+    """The address of the worker that a message of TensorFlow's is about."""
+    workers = read_workers(os.environ.get("TF_CONFIG", ""))
+    # Those that are told of come before those that are guessed.
+    named = message.partition("are unhealthy")[2] + message
+    for kind, index in re.findall(
+        r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", named
+    ):
+        address, is_own = workers.get((kind, int(index)), ("", True))
+        if not is_own:
+            return f"the worker {address}"
+    return "a worker"
 
 
 def _tpu_strategy(strategy):

@@ -1,5 +1,6 @@
 """Training steps and evaluation on TensorFlow, with `tf.distribute`."""
 
+import functools
 from collections.abc import Callable
 from collections.abc import Mapping
 
@@ -15,6 +16,9 @@ from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.plan import make_state
 from vqvae2_tf.training.state import restore_state
 from vqvae2_tf.training.state import save_state
+from vqvae2_tf.training.strategy import is_of_several_hosts
+from vqvae2_tf.training.strategy import local_strategy
+from vqvae2_tf.training.strategy import loss_reported
 
 
 class TensorFlowDevices:
@@ -26,7 +30,20 @@ class TensorFlowDevices:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
+        self._on_any_host = make_vote(strategy)
         self.count = strategy.num_replicas_in_sync
+
+    @functools.cached_property
+    def local(self):
+        if not is_of_several_hosts(self._strategy):
+            return self
+        return TensorFlowDevices(local_strategy())
+
+    def barrier(self):
+        self._on_any_host(False)
+
+    def loss_reported(self):
+        return loss_reported(self._strategy)
 
     @property
     def accelerator(self) -> tuple[str, bool] | None:
@@ -102,6 +119,7 @@ class TensorFlowTrainer:
             model, optimizers, averages, strategy
         )
         self.evaluate = make_evaluation(model, strategy)
+        self.on_any_host = make_vote(strategy)
         self.averaged = averages.in_weights
         self.assign_averages = averages.assign_to_weights
 
@@ -172,6 +190,27 @@ def make_evaluation(
         return totals
 
     return evaluate
+
+
+def make_vote(strategy: tf.distribute.Strategy) -> Callable[[bool], bool]:
+    """Compiles a vote of all hosts.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        Function of whether something is so on this host to whether it is so on
+        any of them. It waits for all hosts.
+    """
+    if not is_of_several_hosts(strategy):
+        return bool
+
+    @tf.function
+    def count(votes):
+        votes = strategy.run(tf.identity, args=(votes,))
+        return strategy.reduce("SUM", votes, axis=None)
+
+    return lambda is_so: bool(count(tf.constant(float(is_so))) > 0)
 
 
 def make_train_function(
