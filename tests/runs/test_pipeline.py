@@ -359,7 +359,7 @@ def test_a_batch_that_replicas_do_not_share_equally_is_refused(
         accelerator = None
 
     monkeypatch.setattr(
-        "vqvae2_tf.commands.train.open_devices", lambda name: Devices()
+        "vqvae2_tf.commands.train.open_devices", lambda *_: Devices()
     )
     message = small_run.train(tmp_path / "run")
     assert_one_sentence(message, "--batch_size", "multiple of the 3 devices")

@@ -1,5 +1,6 @@
 """Missing devices are reported in one sentence."""
 
+import json
 import socket
 
 import pytest
@@ -44,9 +45,13 @@ def silent(monkeypatch):
 def assert_no_tpu(name, tpu, monkeypatch):
     monkeypatch.setenv("TPU_NAME", tpu)
     before = socket.getdefaulttimeout()
-    with pytest.raises(UserError, match=f"--strategy={name} .*={tpu}, ") as end:
+    told = f"--strategy={name} .*--tpu={tpu}, "
+    with pytest.raises(UserError, match=told) as end:
         make_strategy(name)
     assert "\n" not in str(end.value)
+    monkeypatch.setenv("TPU_NAME", "another")
+    with pytest.raises(UserError, match=told):
+        make_strategy(name, tpu)
     assert socket.getdefaulttimeout() == before
 
 
@@ -61,3 +66,82 @@ def test_a_tpu_that_cannot_be_found_is_told_soon(name, closed, monkeypatch):
 def test_a_service_that_does_not_answer_is_told_soon(silent, monkeypatch):
     monkeypatch.setenv("GCE_METADATA_HOST", silent)
     assert_no_tpu("tpu", "nonexistent", monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["one", "mirrored", "multi_worker"])
+def test_a_tpu_that_is_not_used_is_told(name):
+    told = f"--tpu=local .*--strategy={name}"
+    with pytest.raises(UserError, match=told):
+        make_strategy(name, "local")
+
+
+def config(workers=("a:1", "b:2"), kind="worker", index=0, **cluster):
+    cluster = {"worker": workers, **cluster}
+    task = {"type": kind, "index": index}
+    return json.dumps({"cluster": cluster, "task": task})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "{",
+        "[]",
+        "{}",
+        json.dumps({"cluster": {"worker": ["a:1"]}}),
+        config(index=2),
+        config(index=None),
+        config(kind="evaluator"),
+        config(workers=("a:1", "b")),
+        config(workers=("a:1", "http://b:2")),
+        config(workers=3),
+    ],
+)
+def test_a_wrong_tf_config_is_told(text, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    told = "--strategy=multi_worker: .*TF_CONFIG .*Received: "
+    with pytest.raises(UserError, match=told) as end:
+        make_strategy("multi_worker")
+    assert "\n" not in str(end.value)
+
+
+# What TensorFlow said when a worker was killed, shortened.
+LOST = "Collective ops is aborted by: "
+OF_THE_CHIEF = LOST + (
+    "Error reported from /job:worker/task:1: The following tasks are unhealthy "
+    "(stopped sending heartbeats):\n/job:worker/replica:0/task:2\nThe tasks "
+    "have crashed."
+)
+OF_A_PEER = LOST + (
+    "recvmsg:Connection reset by peer\nAdditional GRPC error information from "
+    "remote target /job:chief/replica:0/task:0 while calling "
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "address"),
+    [
+        (OF_THE_CHIEF, "the worker c:3"),
+        (OF_A_PEER, "the worker d:4"),
+        (f"{LOST}Cancelled", "a worker"),
+    ],
+)
+def test_a_lost_worker_is_told(message, address, monkeypatch):
+    text = config(["a:1", "b:2", "c:3"], chief=["d:4"])
+    monkeypatch.setenv("TF_CONFIG", text)
+    monkeypatch.setattr(strategy, "is_of_several_hosts", lambda _: True)
+    with (
+        pytest.raises(UserError, match=f"^{address} of TF_CONFIG") as end,
+        strategy.loss_reported(None),
+    ):
+        raise tf.errors.UnavailableError(None, None, message)
+    assert "\n" not in str(end.value)
+
+
+def test_other_errors_are_not_of_a_worker():
+    one = tf.distribute.get_strategy()
+    with pytest.raises(tf.errors.UnavailableError), strategy.loss_reported(one):
+        raise tf.errors.UnavailableError(None, None, LOST)

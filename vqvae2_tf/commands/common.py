@@ -16,9 +16,13 @@ from vqvae2_tf.files import conversion
 from vqvae2_tf.files import grids
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs.configuration import STRATEGIES
+from vqvae2_tf.runs.configuration import TPU
 
 RUN_DIR = Flag("run_dir", None, "Folder of a run.", path=True, required=True)
-STRATEGY = Flag("strategy", "auto", "Devices to use.", choices=STRATEGIES)
+DEVICES = (
+    Flag("strategy", "auto", "Devices to use.", choices=STRATEGIES),
+    TPU,
+)
 MODEL = (
     Flag("run_dir", None, "Folder of a finished run.", path=True),
     Flag("saved_model", None, "Folder of a SavedModel.", path=True),

@@ -18,7 +18,7 @@ from vqvae2_tf.training.devices import open_devices
 
 FLAGS = [
     common.RUN_DIR,
-    common.STRATEGY,
+    *common.DEVICES,
     Flag("codes_dir", None, "Codes, if not RUN_DIR/codes.", path=True),
 ]
 
@@ -33,5 +33,5 @@ def main(arguments):
         )
     options = common.parse(FLAGS, arguments[measure == "nll" :], __doc__)
     config = folder.read_config(options.run_dir)
-    run = Run(config, open_devices(options.strategy))
+    run = Run(config, open_devices(options.strategy, options.tpu))
     print(json.dumps(run.evaluate_priors(options.codes_dir), indent=2))

@@ -21,7 +21,7 @@ from vqvae2_tf.training.devices import open_devices
 FLAGS = [
     common.RUN_DIR,
     common.output("Folder that the codes are written to."),
-    common.STRATEGY,
+    *common.DEVICES,
     Flag("dataset", None, "Other images, as for vqvae2 train."),
     Flag("data_dir", None, "Folder of TFDS's data sets.", path=True),
 ]
@@ -37,7 +37,9 @@ def main(arguments):
     )
     check_writable("output", options.output)
     source = pipeline.open_images(config)
-    run = pipeline.Run(config, open_devices(options.strategy), source)
+    run = pipeline.Run(
+        config, open_devices(options.strategy, options.tpu), source
+    )
     run.network(folder.AUTOENCODER)
     source.prepare()
     print(source.describe(), flush=True)

@@ -44,7 +44,7 @@ def main(arguments):
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
         return
-    devices = open_devices(config.strategy)
+    devices = open_devices(config.strategy, config.tpu)
     earlier = None
     if not config.overwrite:
         earlier = folder.earlier_precision(config.run_dir)

@@ -24,6 +24,11 @@ MOST_PASSES = 10
 WEIGHTS = ("best", "last")
 # Of one host.
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
+TPU = Flag(
+    "tpu",
+    None,
+    "Name or grpc:// address of a TPU, or local; by default TPU_NAME's.",
+)
 STAGES = ("all", "autoencoder", "codes", "prior")
 
 NETWORKS = (
@@ -55,6 +60,7 @@ RUN = changed(
             "Devices to use.",
             choices=(*STRATEGIES, "multi_worker"),
         ),
+        TPU,
         Flag(
             "shard_state",
             False,

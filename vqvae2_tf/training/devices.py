@@ -72,12 +72,13 @@ class Devices(Protocol):
         """
 
 
-def open_devices(strategy: str) -> Devices:
-    """Finds the devices that `--strategy` names.
+def open_devices(strategy: str, tpu: str | None = None) -> Devices:
+    """Finds the devices that `--strategy` and `--tpu` name.
 
     Args:
         strategy: As for `make_strategy` on TensorFlow, and for `JaxDevices` on
             JAX.
+        tpu: As for `make_strategy`, on TensorFlow alone.
 
     Raises:
         UserError: If there are no such devices, or Keras has a backend that
@@ -88,8 +89,13 @@ def open_devices(strategy: str) -> Devices:
         from vqvae2_tf.training.strategy import make_strategy
         from vqvae2_tf.training.tensorflow import TensorFlowDevices
 
-        return TensorFlowDevices(make_strategy(strategy))
+        return TensorFlowDevices(make_strategy(strategy, tpu))
     if backend == "jax":
+        if tpu:
+            raise UserError(
+                f"--tpu={tpu} is for TensorFlow; JAX finds this machine's TPU "
+                "by itself."
+            )
         from vqvae2_tf.training.jax import JaxDevices
 
         return JaxDevices(strategy)

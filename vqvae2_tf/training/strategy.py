@@ -19,30 +19,34 @@ from vqvae2_tf.files import atomic
 _PATIENCE = 10.0
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
+def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
     """Makes a `tf.distribute` strategy, whose chief writes all files.
 
     Args:
         name: `one`: one device, a GPU if there is one; `mirrored`: all GPUs of
             this host; `multi_worker`: all devices of the hosts that TF_CONFIG
-            lists; waits for them; `tpu`: the TPU that TPU_NAME names, or this
-            machine's; `auto`: `tpu` if TPU_NAME is set, `mirrored` with two or
-            more GPUs, else `one`.
+            lists; waits for them; `tpu`: a TPU; `auto`: `tpu` if one is named,
+            `mirrored` with two or more GPUs, else `one`.
+        tpu: Name or grpc:// address of the TPU, or `local` for this machine's;
+            by default what TPU_NAME has, or `local`.
 
     Returns:
         A `tf.distribute.Strategy`.
 
     Raises:
-        UserError: If there is no such device, or TF_CONFIG is missing or wrong.
+        UserError: If there is no such device, or TF_CONFIG is missing or
+            wrong, or a TPU is named that `name` has no use for.
     """
-    strategy = _make_strategy(name)
+    if tpu and name not in ("auto", "tpu"):
+        raise UserError(f"--tpu={tpu} is not used with --strategy={name}.")
+    strategy = _make_strategy(name, tpu or os.environ.get("TPU_NAME"))
     atomic.is_chief = strategy.extended.should_checkpoint
     return strategy
 
 
-def _make_strategy(name):
-    if name == "tpu" or (name == "auto" and os.environ.get("TPU_NAME")):
-        return _tpu_strategy(name)
+def _make_strategy(name, tpu):
+    if name == "tpu" or (name == "auto" and tpu):
+        return _tpu_strategy(name, tpu or "local")
     if name == "multi_worker":
         return _multi_worker_strategy()
     gpus = tf.config.list_logical_devices("GPU")
@@ -152,8 +156,7 @@ def _lost_worker(message):
     return "a worker"
 
 
-def _tpu_strategy(strategy):
-    name = os.environ.get("TPU_NAME") or "local"
+def _tpu_strategy(strategy, name):
     try:
         with _patience():
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
@@ -167,8 +170,8 @@ def _tpu_strategy(strategy):
     except Exception as error:  # Google's client raises any of many types.
         reason = one_line(error).partition(" Registered devices:")[0]
         raise UserError(
-            f"--strategy={strategy} found no TPU (TPU_NAME={name}, expected "
-            "the name or the grpc:// address of a TPU, or local for this "
+            f"--strategy={strategy} found no TPU (--tpu={name}, expected the "
+            "name or the grpc:// address of a TPU, or local for this "
             f"machine's): {reason}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)
