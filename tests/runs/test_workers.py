@@ -27,6 +27,11 @@ NETWORKS = ("autoencoder", "prior_top", "prior_bottom")
 PATIENCE = 600
 
 
+def environment(backend):
+    own = {"PYTHONPATH": os.getcwd(), "KERAS_BACKEND": backend}
+    return {**os.environ, **own}
+
+
 def free_addresses(count):
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in servers]
@@ -39,10 +44,12 @@ class Workers:
     """Processes that train together.
 
     Args:
-        arguments: Flags of `train`; one list for each process.
+        *arguments: Flags of `train`; one list for each process.
+        backend: Keras' backend.
     """
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, backend="tensorflow"):
+        self.backend = backend
         self.addresses = free_addresses(len(arguments))
         self.processes = [
             self._start(index, flags) for index, flags in enumerate(arguments)
@@ -54,7 +61,7 @@ class Workers:
         config = json.dumps({"cluster": cluster, "task": task})
         return subprocess.Popen(
             [sys.executable, "-m", "vqvae2_tf", "train", *flags],
-            env={**os.environ, "PYTHONPATH": os.getcwd(), "TF_CONFIG": config},
+            env=environment(self.backend) | {"TF_CONFIG": config},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -83,18 +90,25 @@ def flags(small_run):
     return of
 
 
+def run_alone(flags, run_dir, backend="tensorflow"):
+    """Makes a run in one process."""
+    command = [sys.executable, "-m", "vqvae2_tf", "train", *flags(run_dir)]
+    subprocess.run(
+        command, env=environment(backend), check=True, timeout=PATIENCE
+    )
+
+
 @pytest.fixture(scope="module")
 def alone(flags, tmp_path_factory):
     """The folder of a run of one process."""
     run_dir = tmp_path_factory.mktemp("alone") / "run"
-    command = [sys.executable, "-m", "vqvae2_tf", "train", *flags(run_dir)]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    subprocess.run(command, env=environment, check=True, timeout=PATIENCE)
+    run_alone(flags, run_dir)
     return run_dir
 
 
-def together(flags, run_dir):
-    return Workers(*[flags(run_dir, "--strategy=multi_worker")] * 2)
+def together(flags, run_dir, *more, backend="tensorflow"):
+    arguments = flags(run_dir, "--strategy=multi_worker", *more)
+    return Workers(arguments, arguments, backend=backend)
 
 
 def check_like_one_process(run_dir, alone):
@@ -133,6 +147,21 @@ def test_two_workers_end_where_one_process_does(flags, alone, tmp_path):
     check_like_one_process(run_dir, alone)
 
 
+@pytest.mark.large
+def test_two_workers_on_jax_end_where_one_process_does(flags, tmp_path):
+    # Masks are of the whole batch there, and the state may be shared.
+    def of(run_dir, *more):
+        return flags(run_dir, "--prior_dropout=0.5", "--shard_state", *more)
+
+    run_alone(of, tmp_path / "alone", "jax")
+    with together(of, tmp_path / "run", backend="jax") as workers:
+        (status, out, _), (other_status, other_out, _) = workers.ends()
+    assert (status, other_status) == (0, 0)
+    assert "prior_bottom: nll" in out
+    assert "nll" not in other_out
+    check_like_one_process(tmp_path / "run", tmp_path / "alone")
+
+
 def wait_for(path, workers):
     end = time.monotonic() + PATIENCE
     while not path.exists():
@@ -161,11 +190,11 @@ def test_a_lost_worker_is_named_and_the_next_start_resumes(
 
 
 @pytest.mark.large
-def test_all_workers_stop_where_one_is_asked_to(flags, tmp_path):
-    arguments = flags(
-        tmp_path / "run", "--strategy=multi_worker", "--steps=1000"
-    )
-    with Workers(arguments, arguments) as workers:
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_all_workers_stop_where_one_is_asked_to(flags, tmp_path, backend):
+    with together(
+        flags, tmp_path / "run", "--steps=1000", backend=backend
+    ) as workers:
         wait_for(tmp_path / "run" / "autoencoder" / STATE_FILE, workers)
         workers.processes[1].terminate()
         ends = list(workers.ends())

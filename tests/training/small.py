@@ -89,9 +89,7 @@ def make_prior(random):
     return model
 
 
-def make_trainer(
-    name, random=True, rate=1e-3, devices="auto", shard_state=False
-):
+def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
     """The trainer of the `autoencoder` or the `prior`.
 
     Args:
@@ -99,7 +97,7 @@ def make_trainer(
         random: Whether the network draws random numbers in training.
         rate: Learning rate.
         devices: As for `--strategy`.
-        shard_state: As for `--shard_state`.
+        **changes: Further fields of the plan.
     """
     devices = open_devices(devices)
     keras.utils.set_random_seed(0)
@@ -108,7 +106,7 @@ def make_trainer(
             model, arrays = make_prior(random), codes()
         else:
             model, arrays = make_autoencoder(random), images()
-    training_plan = dataclasses.replace(plan(rate), shard_state=shard_state)
+    training_plan = dataclasses.replace(plan(rate), **changes)
     trainer = devices.trainer(model, examples(arrays), training_plan)
     trainer.counters.update(lowest=np.inf, validated=0)
     return trainer

@@ -29,6 +29,9 @@ def main(arguments):
     """Runs all stages, or the one of --stage."""
     config = configuration.parse(arguments, __doc__)
     folder.check_place("run_dir", config.run_dir, config.dataset)
+    if not config.dry_run:
+        # First: hosts meet before they use their devices.
+        devices = open_devices(config.strategy, config.tpu)
     source = None
     if config.stage != "prior" or config.dry_run:
         source = pipeline.open_images(config)
@@ -44,7 +47,6 @@ def main(arguments):
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
         return
-    devices = open_devices(config.strategy, config.tpu)
     earlier = None
     if not config.overwrite:
         earlier = folder.earlier_precision(config.run_dir)

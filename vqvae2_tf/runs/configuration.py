@@ -67,6 +67,12 @@ RUN = changed(
             "Keep a part of the averages and of Adam's moments on each device, "
             "where all of them do not fit on one; with KERAS_BACKEND=jax.",
         ),
+        Flag(
+            "check_numerics",
+            False,
+            "Stop at the first operation in training whose result is infinite "
+            "or NaN, and name it; takes several times as long.",
+        ),
         Flag("steps_per_loop", 20, "Training steps in a compiled call.", 1),
     ],
     role=CONDUCT,

@@ -264,6 +264,7 @@ def training_plan(
         seed=config.seed,
         steps_per_call=config.steps_per_loop,
         shard_state=config.shard_state,
+        check_numerics=config.check_numerics,
         validate_every=config.validate_every,
         weights=config.weights,
     )

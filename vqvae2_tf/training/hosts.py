@@ -30,6 +30,8 @@ def join() -> None:
             "num_processes": len(workers),
             "process_id": index,
         }
+    # Signals are handled by the training, which stops all hosts.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**where, initialization_timeout=_PATIENCE)
     except Exception as error:  # Of many types.

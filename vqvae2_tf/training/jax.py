@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
@@ -20,6 +21,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.files import atomic
 from vqvae2_tf.training import hosts
+from vqvae2_tf.training import numerics
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.loop import Examples
 from vqvae2_tf.training.plan import TrainingPlan
@@ -93,28 +95,29 @@ class JaxDevices:
     Args:
         strategy: `one`: the first device; `mirrored`: all GPUs of this host;
             `tpu`: all its TPUs; `auto`: all its devices of JAX's default kind;
-            `multi_worker`: those of all hosts; see `join_hosts`.
+            `multi_worker`: those of all hosts; see `hosts.join`.
 
     Raises:
         UserError: If there is no such device, or the hosts do not meet.
     """
 
     def __init__(self, strategy: str = "auto"):
-        if strategy == "multi_worker":
+        is_of_all = strategy == "multi_worker"
+        if is_of_all:
             hosts.join()
         try:
-            devices = jax.devices()
+            devices = jax.devices() if is_of_all else jax.local_devices()
         except Exception as error:  # Of many types, an AssertionError too.
             raise UserError(
                 "JAX found none of the devices that JAX_PLATFORMS="
                 f"{os.environ.get('JAX_PLATFORMS', '')} asks for, or cannot "
                 f"use them: {one_line(error)}"
             ) from error
-        if strategy == "multi_worker":
+        self.share = 0, 1
+        self._local = self
+        if is_of_all:
             self.share = jax.process_index(), jax.process_count()
-        else:
-            self.share = 0, 1
-            devices = jax.local_devices()
+            self._local = JaxDevices()
         # Of several hosts the first one writes the files.
         atomic.is_chief = self.share[0] == 0
         kind = {"mirrored": "gpu", "tpu": "tpu"}.get(strategy)
@@ -140,12 +143,14 @@ class JaxDevices:
 
     @property
     def local(self):
-        return self
+        return self._local
 
     def barrier(self):
-        pass
+        if self.share[1] > 1:
+            multihost_utils.sync_global_devices("barrier")
 
     def loss_reported(self):
+        # JAX ends the others itself, and names the one that is lost.
         return contextlib.nullcontext()
 
     def scope(self):
@@ -256,12 +261,17 @@ class JaxTrainer:
         self._optimizer = next(iter(optimizers.values()))
         self._variables = [v for part in self._state.values() for v in part]
         self._shardings = devices.mesh.of_state(self._state, plan.shard_state)
+        step = make_train_step(
+            model, optimizers, self._averages, self._variables
+        )
         self._train_step = jax.jit(
-            make_train_step(model, optimizers, self._averages, self._variables),
+            step,
             # The state before a step makes room for the one after it.
-            donate_argnums=0,
+            donate_argnums=() if plan.check_numerics else 0,
             out_shardings=(self._shardings, devices.mesh.whole),
         )
+        if plan.check_numerics:
+            self._train_step = _checked(self._train_step, step)
         self.evaluate = make_evaluation(model, devices)
 
     @property
@@ -306,10 +316,13 @@ class JaxTrainer:
         self._model.load_weights(path)
 
     def save(self, folder: str) -> None:
-        state = {
-            name: [_Gathered(v, self._devices.mesh.whole) for v in variables]
-            for name, variables in self._state.items()
-        }
+        state = self._state
+        if self._plan.shard_state and self._devices.share[1] > 1:
+            whole = self._devices.mesh.whole
+            state = {
+                part: [_Gathered(variable, whole) for variable in variables]
+                for part, variables in state.items()
+            }
         save_state(folder, state, self.counters)
 
     def restore(self, folder: str) -> None:
@@ -319,23 +332,22 @@ class JaxTrainer:
         self._batches = None
 
     def on_any_host(self, is_so: bool) -> bool:
-        return is_so
+        if self._devices.share[1] == 1:
+            return is_so
+        return bool(np.any(multihost_utils.process_allgather(is_so)))
 
 
 class _Gathered:
-    """A variable whose parts all hosts gather when one reads it as an array."""
+    """A variable whose parts all hosts gather, for the chief to write."""
 
     def __init__(self, variable, whole):
         self.name, self.shape = variable.name, variable.shape
         self.dtype = variable.dtype
-        self._variable = variable
-        self._whole = whole
+        value = jax.device_put(variable.value, whole)
+        self._array = np.asarray(value) if atomic.is_chief else None
 
     def __array__(self, dtype=None, copy=None):
-        value = self._variable.value
-        if not (value.is_fully_addressable or value.is_fully_replicated):
-            value = jax.device_put(value, self._whole)
-        return np.asarray(value, dtype)
+        return self._array
 
 
 def on_host() -> contextlib.AbstractContextManager:
@@ -421,6 +433,36 @@ def make_train_step(
         return after, (sum(losses.values()), statistics)
 
     return step
+
+
+def _checked(compiled, step):
+    """A compiled step that names the first operation that is not finite."""
+
+    @jax.jit
+    def is_finite(outputs):
+        floats = [
+            x
+            for x in jax.tree.leaves(outputs)
+            if jnp.issubdtype(x.dtype, jnp.floating)
+        ]
+        return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
+
+    def checked(values, batch):
+        outputs = compiled(values, batch)
+        if not is_finite(outputs):
+            try:
+                # One operation at a time.
+                with (
+                    jax.disable_jit(),
+                    jax.debug_nans(True),
+                    jax.debug_infs(True),
+                ):
+                    step(values, batch)
+            except FloatingPointError as error:
+                raise numerics.from_jax(error) from error
+        return outputs
+
+    return checked
 
 
 def _gradients(backward, losses, name):

@@ -24,6 +24,8 @@ class TrainingPlan:
             end.
         shard_state: Whether each device keeps a part of what only training
             needs.
+        check_numerics: Whether the first operation whose result is not finite
+            is looked for, which takes time.
     """
 
     steps: int
@@ -35,6 +37,7 @@ class TrainingPlan:
     validate_every: int
     weights: str = "best"
     shard_state: bool = False
+    check_numerics: bool = False
 
 
 def make_state(

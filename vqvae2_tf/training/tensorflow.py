@@ -11,6 +11,7 @@ import tensorflow as tf
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
+from vqvae2_tf.training import numerics
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.plan import make_state
@@ -112,6 +113,9 @@ class TensorFlowTrainer:
         self._plan = plan
         self._strategy = strategy
         self._batches = None
+        if plan.check_numerics:
+            # Whole paths and stacks. It holds for all that is traced later.
+            tf.debugging.enable_check_numerics(1000, 1000)
         with strategy.scope():
             optimizers, averages, self._state = make_state(model, plan)
         self._optimizer = next(iter(optimizers.values()))
@@ -140,7 +144,13 @@ class TensorFlowTrainer:
                 )
             )
             self._batches = iter(dataset)
-        loss, statistics = self._run_steps(self._batches, tf.constant(count))
+        try:
+            outputs = self._run_steps(self._batches, tf.constant(count))
+        except tf.errors.InvalidArgumentError as error:
+            if not self._plan.check_numerics:
+                raise
+            raise numerics.from_tensorflow(error.message) from error
+        loss, statistics = outputs
         self.step += count
         return float(loss), _to_numpy(statistics)
 
