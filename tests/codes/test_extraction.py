@@ -77,14 +77,15 @@ def model():
     return make_model()
 
 
-def extract(model, folder, strategy=None, train=None):
+def extract(model, folder, strategy=None, train=None, devices=None):
+    strategy = strategy or tf.distribute.get_strategy()
     return extraction.extract_codes(
         model,
         {"train": (train or examples(7), 2), "validation": (examples(5), 1)},
         str(folder),
         model.levels((8, 8)),
         {"class_names": []},
-        TensorFlowDevices(strategy or tf.distribute.get_strategy()),
+        devices or TensorFlowDevices(strategy),
         seed=0,
     )
 
@@ -222,3 +223,21 @@ def test_replicas_extract_what_one_device_does(model, tmp_path):
             assert one[1:] == other[1:]
             for codes, expected in zip(one[0], other[0], strict=True):
                 np.testing.assert_array_equal(codes, expected)
+
+
+def test_hosts_write_parts_of_the_shards_and_together_all(
+    model, tmp_path, monkeypatch
+):
+    alone = extract(model, tmp_path / "alone")
+    folder = tmp_path / "together"
+    written = []
+    for host in range(3):
+        monkeypatch.setattr(atomic, "is_chief", host == 0)
+        devices = TensorFlowDevices(tf.distribute.get_strategy())
+        devices.share = host, 3
+        assert extract(model, folder, devices=devices) == alone
+        written.append(len(list(folder.glob("*.tfrecord"))))
+    # Of train's 4 shards and the 2 of validation.
+    assert written == [1, 3, 6]
+    for path in (tmp_path / "alone").iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()

@@ -24,6 +24,14 @@ def test_missing_devices_are_told(name, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="TensorFlow has both"
+)
+def test_what_only_tensorflow_has_is_told():
+    with pytest.raises(UserError, match="--tpu=local is for TensorFlow"):
+        open_devices("auto", "local")
+
+
 def test_a_backend_that_does_not_train_is_told(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(UserError, match="KERAS_BACKEND=torch: .*tensorflow"):

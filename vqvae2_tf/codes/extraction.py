@@ -16,6 +16,7 @@ from vqvae2_tf.codes import records
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import with_ids
+from vqvae2_tf.files import atomic
 from vqvae2_tf.files import provenance
 from vqvae2_tf.level import Level
 
@@ -41,14 +42,15 @@ def extract_codes(
     with the missing ones. Memory does not grow with the number of images.
 
     Args:
-        autoencoder: Built or loaded in `devices.scope()`.
+        autoencoder: Built or loaded in `devices.local.scope()`.
         splits: For each split its `image_examples` and the number of passes
             over them. Images are augmented from the second pass on.
         folder: Folder of the shards and their card.
         levels: The codes' levels, coarsest first.
         card_fields: Further entries of the card: `class_names`, and what
             identifies the images and their augmentation.
-        devices: `training.devices.Devices`.
+        devices: `training.devices.Devices`; each host encodes a part of the
+            shards.
         seed: Seed of the augmentation.
 
     Returns:
@@ -72,26 +74,43 @@ def extract_codes(
     shards = list(itertools.chain(*paths.values()))
     card |= _order(folder, shards, splits)
     # First, since shards belong to one autoencoder.
-    advice = "remove that folder, or give another one"
-    provenance.claim(folder, records.CARD, card, shards, advice)
+    if atomic.is_chief:
+        advice = "remove that folder, or give another one"
+        provenance.claim(folder, records.CARD, card, shards, advice)
+    devices.barrier()
 
-    encode = devices.encoding(autoencoder)
-    batch_size = _DEVICE_BATCH * devices.count
+    encode = devices.local.encoding(autoencoder)
+    batch_size = _DEVICE_BATCH * devices.local.count
+    host, hosts = devices.share
     for split, (examples, passes) in splits.items():
-        start, total = 0, card["splits"][split]
+        first, end = (
+            len(paths[split]) * number // hosts for number in (host, host + 1)
+        )
+        own = paths[split][first:end]
+        start = first * EXAMPLES_PER_SHARD
+        total = min(end * EXAMPLES_PER_SHARD, card["splits"][split])
         # Neighbours at once, which opens the images once for all of them.
-        for done, run in itertools.groupby(paths[split], tf.io.gfile.exists):
+        for done, run in itertools.groupby(own, tf.io.gfile.exists):
             neighbours = list(run)
             if not done:
                 encoded = _encoded(
                     encode, with_ids(examples), passes, start, batch_size, seed
                 )
                 title = f"codes ({split})"
-                encoded = iter(tqdm(encoded, title, total, initial=start))
+                encoded = tqdm(
+                    encoded,
+                    title,
+                    total,
+                    initial=start,
+                    disable=not atomic.is_chief,
+                )
+                encoded = iter(encoded)
                 for path in neighbours:
                     shard = itertools.islice(encoded, EXAMPLES_PER_SHARD)
                     records.write_shard(path, levels, shard)
             start += len(neighbours) * EXAMPLES_PER_SHARD
+    # Others may still write theirs.
+    devices.barrier()
     return card
 
 

@@ -47,7 +47,10 @@ def write_shard(path: str, levels: Sequence[Level], examples: Iterable) -> None:
         examples: Iterable of `(codes, label, id)`: a list of one array a
             level, an int, and bytes.
     """
-    with atomic.replacing(path) as new, tf.io.TFRecordWriter(new) as writer:
+    with (
+        atomic.replacing(path, by_any=True) as new,
+        tf.io.TFRecordWriter(new) as writer,
+    ):
         for codes, label, example_id in examples:
             example = tf.train.Example()
             feature = example.features.feature

@@ -18,11 +18,13 @@ is_chief = True
 
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[str]:
+def replacing(path: str, by_any: bool = False) -> Iterator[str]:
     """Writes a file or a folder under a temporary name and renames it.
 
     Args:
         path: The final path; local, or any that TensorFlow writes.
+        by_any: Whether hosts that are not the chief write it too: each another
+            file.
 
     Yields:
         The temporary path, in the same folder and with the same ending. If the
@@ -32,7 +34,7 @@ def replacing(path: str) -> Iterator[str]:
     Raises:
         UserError: If `path` is a folder, or its folder is a file.
     """
-    if not is_chief:
+    if not is_chief and not by_any:
         with tempfile.TemporaryDirectory() as own:
             yield os.path.join(own, "file" + os.path.splitext(path)[1])
         return

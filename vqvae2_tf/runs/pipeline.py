@@ -160,7 +160,7 @@ class Run:
                 self._on_the_chief(self._show_autoencoder)
             if stage == "autoencoder":
                 return
-            self._on_the_chief(lambda: self.extract_codes(codes_dir))
+            self.extract_codes(codes_dir)
         if stage == "codes":
             return
         for index in range(len(self.config.levels)):
@@ -451,7 +451,7 @@ class Run:
                 "code_augment": config.code_augment,
                 "seed": config.seed,
             },
-            self.devices.local,
+            self.devices,
             config.seed,
         )
 

@@ -23,12 +23,14 @@ class Devices(Protocol):
 
     Attributes:
         count: Number of devices that share each batch, over all hosts.
+        share: This host's number, from 0, and the number of hosts.
         local: The `Devices` of this host alone, for what a host does by itself.
         accelerator: `("GPU" or "TPU", whether it multiplies in bfloat16)`; None
             on CPUs.
     """
 
     count: int
+    share: tuple[int, int]
     accelerator: tuple[str, bool] | None
     local: "Devices"
 

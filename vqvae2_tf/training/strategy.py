@@ -1,7 +1,6 @@
 """The devices that a run uses."""
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -14,6 +13,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.files import atomic
+from vqvae2_tf.training.workers import read_workers
 
 # Seconds to wait for an answer of a TPU, or of the service that knows TPUs.
 _PATIENCE = 10.0
@@ -89,7 +89,7 @@ def loss_reported(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def _multi_worker_strategy():
-    workers = read_workers(os.environ.get("TF_CONFIG", ""))
+    workers = read_workers()
     others = [address for address, is_own in workers.values() if not is_own]
     print(f"waiting for the other workers: {shorten(others)}", flush=True)
     try:
@@ -105,46 +105,9 @@ def _multi_worker_strategy():
     return strategy
 
 
-def read_workers(text: str) -> dict[tuple[str, int], tuple[str, bool]]:
-    """The workers that TF_CONFIG lists.
-
-    Args:
-        text: Value of TF_CONFIG.
-
-    Returns:
-        For each kind (`chief` or `worker`) and number of a worker its address,
-        and whether it is this process.
-
-    Raises:
-        UserError: If it is not what `--strategy=multi_worker` needs.
-    """
-    try:
-        config = json.loads(text)
-        own = config["task"]["type"], config["task"]["index"]
-        workers = {
-            (kind, index): (str(address), (kind, index) == own)
-            for kind in ("chief", "worker")
-            for index, address in enumerate(config["cluster"].get(kind, ()))
-        }
-        is_right = own in workers and all(
-            re.fullmatch(r"[^\s/]+:\d+", address)
-            for address, _ in workers.values()
-        )
-    except (ValueError, LookupError, TypeError, AttributeError):
-        is_right = False
-    if not is_right:
-        raise UserError(
-            "--strategy=multi_worker: expected TF_CONFIG to be such as "
-            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": '
-            '{"type": "worker", "index": 0}}, with another index for each '
-            f"worker. Received: {text or 'no TF_CONFIG'}"
-        )
-    return workers
-
-
 def _lost_worker(message):
     """The address of the worker that a message of TensorFlow's is about."""
-    workers = read_workers(os.environ.get("TF_CONFIG", ""))
+    workers = read_workers()
     # Those that are told of come before those that are guessed.
     named = message.partition("are unhealthy")[2] + message
     for kind, index in re.findall(

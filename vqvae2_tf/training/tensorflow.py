@@ -20,6 +20,7 @@ from vqvae2_tf.training.state import save_state
 from vqvae2_tf.training.strategy import is_of_several_hosts
 from vqvae2_tf.training.strategy import local_strategy
 from vqvae2_tf.training.strategy import loss_reported
+from vqvae2_tf.training.workers import read_workers
 
 
 class TensorFlowDevices:
@@ -33,6 +34,10 @@ class TensorFlowDevices:
         self._strategy = strategy
         self._on_any_host = make_vote(strategy)
         self.count = strategy.num_replicas_in_sync
+        self.share = 0, 1
+        if is_of_several_hosts(strategy):
+            own = [is_own for _, is_own in read_workers().values()]
+            self.share = own.index(True), len(own)
 
     @functools.cached_property
     def local(self):
