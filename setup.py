@@ -5,7 +5,9 @@ import setuptools
 # TFDS 4.9.10 imports importlib_resources without asking for it, and
 # TensorFlow 2.21 leaves TensorBoard to the user. Training states are files of
 # safetensors: arrays by name that every backend reads, without pickle. Pillow
-# reads AVIF since 11.3, the first release whose wheels have it built in.
+# reads AVIF since 11.3, the first release whose wheels have it built in. The
+# wheels of `tensorflow` have no code for TPUs, which they leave alone.
+# `tensorflow-cpu` has half their size, but pip takes neither for the other.
 REQUIREMENTS = [
     "absl-py>=2.1",
     "importlib-resources>=6.0",
@@ -53,12 +55,15 @@ setuptools.setup(
         "jax": [JAX],
         # For tools/compile_for_tpu.py.
         "tpu-plan": [JAX, LIBTPU],
-        # TFDS's builder test case imports dill.
+        # TFDS's builder test case imports dill; Jupyter's three run notebooks.
         "dev": [
             "dill>=0.3.8",
+            "ipykernel>=7.0",
             JAX,
             KERAS_CV,
             LIBTPU,
+            "nbclient>=0.11",
+            "nbformat>=5.10",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.11",
