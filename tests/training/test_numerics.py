@@ -17,6 +17,7 @@ def switched_off_after():
     tf.debugging.disable_check_numerics()
 
 
+@pytest.mark.large
 def test_the_first_operation_that_overflows_is_named():
     # The first step makes all weights huge, and the second one uses them.
     trainer = small.make_trainer("autoencoder", rate=1e30, check_numerics=True)
