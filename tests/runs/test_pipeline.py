@@ -120,6 +120,7 @@ def check_same_weights(name, run_dir, other_dir):
         np.testing.assert_array_equal(array(a), array(b), err_msg=a.path)
 
 
+@pytest.mark.large
 def test_an_autoencoder_goes_on_to_more_steps(
     small_run, own_run, tmp_path, capsys
 ):
@@ -192,6 +193,23 @@ def test_priors_go_on_to_more_steps(
     assert after["metrics.json"] != before["metrics.json"]
 
 
+def test_a_loss_that_is_not_finite_ends_with_what_is_kept(
+    small_run, own_run, monkeypatch
+):
+    state = (own_run / "prior_top" / STATE_FILE).read_bytes()
+    monkeypatch.setattr(TensorFlowTrainer, "run", lambda *_: (np.nan, {}))
+    message = small_run.train(
+        own_run, "--stage=prior", "--level=top", "--prior_steps=8,4"
+    )
+    assert_one_sentence(
+        message,
+        "the loss of prior_top is nan at step 4; ",
+        f"{own_run / 'prior_top'} keeps its state at step 4; ",
+        "smaller --prior_learning_rate",
+    )
+    assert (own_run / "prior_top" / STATE_FILE).read_bytes() == state
+
+
 class Source:
     """Stands for ten images to train on."""
 
@@ -234,6 +252,7 @@ def test_a_network_without_its_state_cannot_go_on(small_run, own_run):
     assert small_run.train(own_run) is None
 
 
+@pytest.mark.large
 def test_a_folder_with_wildcards_is_a_runs_like_any_other(small_run, tmp_path):
     folder = tmp_path / "runs [1] *?"
     folder.mkdir()

@@ -388,9 +388,11 @@ class Run:
                 )
         except TrainingDivergedError as error:
             prefix = "" if name == folder.AUTOENCODER else "prior_"
+            steps = steps_taken(self.path(name))
+            kept = f"{self.path(name)} keeps its state at step {steps}"
             raise UserError(
-                f"{error}; give a smaller --{prefix}learning_rate and another "
-                "--run_dir."
+                f"{error}{'; ' + kept if steps else ''}; give a smaller "
+                f"--{prefix}learning_rate and another --run_dir."
             ) from error
         # As the paper's table 1 has it, training beside validation.
         some = splits["train"].first(_TRAINING_EXAMPLES)
