@@ -29,9 +29,10 @@ def main(arguments):
     """Runs all stages, or the one of --stage."""
     config = configuration.parse(arguments, __doc__)
     folder.check_place("run_dir", config.run_dir, config.dataset)
-    if not config.dry_run:
-        # First: hosts meet before they use their devices.
-        devices = open_devices(config.strategy, config.tpu)
+    devices = None
+    if config.strategy == "multi_worker" and not config.dry_run:
+        # Hosts meet before they use their devices.
+        devices = open_devices(config.strategy)
     source = None
     if config.stage != "prior" or config.dry_run:
         source = pipeline.open_images(config)
@@ -47,6 +48,7 @@ def main(arguments):
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
         return
+    devices = devices or open_devices(config.strategy, config.tpu)
     earlier = None
     if not config.overwrite:
         earlier = folder.earlier_precision(config.run_dir)
@@ -82,7 +84,7 @@ def _carry_out(run, source, precision):
     run.devices.barrier()
     if not atomic.is_chief:
         # That the flags are the chief's.
-        folder.check(run.config)
+        folder.check(run.config.replace(overwrite=False))
     start = time.monotonic()
     run.run()
     print(f"{run.path()}: done in {time.monotonic() - start:.0f} s")

@@ -119,7 +119,11 @@ def damage_reported(folder: str) -> Iterator[None]:
     """Turns TensorFlow's errors at damaged shards into a `UserError`."""
     try:
         yield
-    except tf.errors.DataLossError as error:
+    # The second one where a shard has too few images.
+    except (
+        tf.errors.DataLossError,
+        tf.errors.FailedPreconditionError,
+    ) as error:
         raise UserError(
             f"the cached images in {folder}, or the data set that they are of, "
             "are damaged; remove that folder, so that they are read again."
@@ -147,7 +151,10 @@ def _write_missing(paths, raw, scaled):
 
 
 def _write_shard(path: str, images: Iterable) -> None:
-    with atomic.replacing(path) as new, tf.io.TFRecordWriter(new) as writer:
+    with (
+        atomic.replacing(path, by_any=True) as new,
+        tf.io.TFRecordWriter(new) as writer,
+    ):
         for image, label in images:
             example = tf.train.Example()
             feature = example.features.feature

@@ -91,11 +91,12 @@ class ImageSource:
         """
         # Not pathlib, which would change gs://bucket.
         folder = str(self.builder.data_dir)
-        if not self.builder.is_prepared() or not self.builder.info.splits:
+        if not self.builder.is_prepared():
             with lock(os.path.dirname(folder), wait=True):
                 if not self.builder.is_prepared():
                     self._prepare()
-            # It may be another process, or host, that has prepared it.
+        if not self.builder.info.splits:
+            # Another process, or host, has prepared it.
             self._read_metadata(folder)
         splits = self.builder.info.splits
         needed = 1 if self._own_validation else 2

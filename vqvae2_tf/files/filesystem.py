@@ -63,7 +63,8 @@ def make_folders(path: str) -> None:
 def rename(path: str, new: str) -> None:
     """Renames a file or a folder; a file that has the new name is replaced.
 
-    Clouds have no folders to rename: their files are renamed one by one.
+    Clouds have no folders to rename: their files are renamed one by one, those
+    of the folder itself after those of the folders in it.
     """
     if is_local(path):
         os.replace(path, new)
@@ -72,7 +73,7 @@ def rename(path: str, new: str) -> None:
         if not gfile.isdir(path):
             gfile.rename(path, new, overwrite=True)
             return
-        for folder, _, names in list(gfile.walk(path)):
+        for folder, _, names in list(gfile.walk(path, topdown=False)):
             target = new + folder.rstrip("/").removeprefix(path)
             gfile.makedirs(target)
             for name in names:

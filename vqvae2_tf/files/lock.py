@@ -73,9 +73,10 @@ def _flock(folder, descriptor, wait):
 def _lease(folder, wait):
     """Writes whose a folder is, and renews it until the block ends.
 
-    Clocks are compared: a host whose clock is minutes off may take a folder
-    from another. Of two processes that begin within `SETTLING_SECONDS` one goes
-    on.
+    A lease that another process left behind is waited for, until it ends or is
+    renewed, which tells that its owner lives. Clocks are compared: a host whose
+    clock is minutes off may take a folder from another. Of two processes that
+    begin within `SETTLING_SECONDS` one goes on.
     """
     path = os.path.join(folder, LEASE_FILE)
     name = f"process {os.getpid()} on {socket.gethostname()}"
@@ -83,26 +84,35 @@ def _lease(folder, wait):
 
     def write():
         own = {"owner": name, "token": token, "time": time.time()}
-        atomic.write_json(path, own)
+        # Whichever host asks: it may have a folder that others do not share.
+        with (
+            atomic.replacing(path, by_any=True) as new,
+            atomic.as_user_error(path),
+            filesystem.opened(new, "wb") as file,
+        ):
+            file.write(json.dumps(own).encode())
 
-    told = False
+    first = None
     while (lease := _read_lease(path)).get("token") != token:
         if not lease:
             write()
-        elif not wait:
-            addition = f" (by {path}, which holds {LEASE_SECONDS:.0f} s)"
-            raise _in_use(folder, lease["owner"], addition)
-        elif not told:
-            told = True
+        elif first is None:
+            first = lease
             _tell(folder, lease["owner"])
+        elif lease != first and not wait:
+            raise _in_use(folder, lease["owner"])
         time.sleep(SETTLING_SECONDS)
     ended = threading.Event()
+
+    def is_own():
+        return _read_lease(path).get("token") == token
 
     def renew():
         while not ended.wait(RENEWAL_SECONDS):
             # A cloud may be away for a moment; the lease holds for longer.
             with contextlib.suppress(OSError, UserError):
-                write()
+                if is_own():
+                    write()
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -111,7 +121,8 @@ def _lease(folder, wait):
     finally:
         ended.set()
         thread.join()
-        filesystem.remove(path)
+        if is_own():
+            filesystem.remove(path)
 
 
 def _read_lease(path):
@@ -120,14 +131,14 @@ def _read_lease(path):
         lease = json.loads(atomic.read_bytes(path))
         holds = abs(time.time() - lease["time"]) < LEASE_SECONDS
         return lease if holds and lease["owner"] else {}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return {}
 
 
-def _in_use(folder, owner, addition=""):
+def _in_use(folder, owner):
     return UserError(
-        f"{folder} is in use by {owner}{addition}; wait for it to finish, or "
-        "give another --run_dir."
+        f"{folder} is in use by {owner}; wait for it to finish, or give "
+        "another --run_dir."
     )
 
 

@@ -34,6 +34,7 @@ from vqvae2_tf.runs.configuration import MOST_PASSES
 from vqvae2_tf.training.devices import Devices
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
+from vqvae2_tf.training.numerics import NotFiniteError
 from vqvae2_tf.training.precision import dtype_policy
 from vqvae2_tf.training.state import STATE_FILE
 from vqvae2_tf.training.state import steps_taken
@@ -177,12 +178,12 @@ class Run:
         path = self.path(folder.RECONSTRUCTIONS)
         self._unless_exists(path, self._write_reconstructions)
         path = self.path(folder.EXPORTS, "autoencoder")
-        self._unless_exists(path, self.export_autoencoder)
+        self._unless_exported(path, self.export_autoencoder)
 
     def _show_priors(self):
         results.write_metrics(self.config, self.path(folder.METRICS_FILE))
         generator = self.path(folder.EXPORTS, "generator")
-        self._unless_exists(generator, self.export_generator)
+        self._unless_exported(generator, self.export_generator)
         self._unless_exists(
             self.path(folder.SAMPLES_FILE),
             lambda path: results.write_samples(path, generator, self.config),
@@ -212,6 +213,12 @@ class Run:
     def _unless_exists(self, path, make: Callable[[str], None]) -> None:
         if not tf.io.gfile.exists(path):
             make(path)
+
+    def _unless_exported(self, path, make: Callable[[str], None]) -> None:
+        # Its last file, where folders are renamed file by file.
+        self._unless_exists(
+            os.path.join(path, "saved_model.pb"), lambda _: make(path)
+        )
 
     def network(self, name: str) -> keras.Model:
         """A finished network, with its averaged weights.
@@ -250,7 +257,9 @@ class Run:
         return taken is not None and taken < wanted
 
     def _is_to_train(self, name):
-        return not self.is_finished(name) or self._is_to_go_on(name)
+        """Whether a network is to be trained, as the chief sees it."""
+        is_to_train = not self.is_finished(name) or self._is_to_go_on(name)
+        return self.devices.on_any_host(atomic.is_chief and is_to_train)
 
     def _images(self, split, augment=()):
         config = self.config
@@ -386,12 +395,13 @@ class Run:
                     name,
                     TensorBoard(self.path(name, "logs")),
                 )
-        except TrainingDivergedError as error:
+        except (TrainingDivergedError, NotFiniteError) as error:
             prefix = "" if name == folder.AUTOENCODER else "prior_"
+            of = f"{name}, " if isinstance(error, NotFiniteError) else ""
             steps = steps_taken(self.path(name))
-            kept = f"{self.path(name)} keeps its state at step {steps}"
+            kept = f"; {self.path(name)} keeps its state at step {steps}"
             raise UserError(
-                f"{error}{'; ' + kept if steps else ''}; give a smaller "
+                f"{of}{error}{kept if steps else ''}; give a smaller "
                 f"--{prefix}learning_rate and another --run_dir."
             ) from error
         # As the paper's table 1 has it, training beside validation.

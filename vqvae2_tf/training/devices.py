@@ -34,6 +34,9 @@ class Devices(Protocol):
     accelerator: tuple[str, bool] | None
     local: "Devices"
 
+    def on_any_host(self, is_so: bool) -> bool:
+        """Whether something is so on any host, the same answer on all."""
+
     def barrier(self) -> None:
         """Waits until every host has come here."""
 

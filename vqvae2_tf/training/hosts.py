@@ -30,7 +30,8 @@ def join() -> None:
     # Signals are handled by the training, which stops all hosts.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(**where)
+        # A host that ends by an error does not wait long for the others.
+        jax.distributed.initialize(**where, shutdown_timeout_seconds=10)
     except Exception as error:  # Of many types.
         raise UserError(
             "--strategy=multi_worker found no other hosts (expected TF_CONFIG, "

@@ -145,9 +145,13 @@ class JaxDevices:
     def local(self):
         return self._local
 
+    def on_any_host(self, is_so):
+        if self.share[1] == 1:
+            return is_so
+        return bool(np.any(multihost_utils.process_allgather(is_so)))
+
     def barrier(self):
-        if self.share[1] > 1:
-            multihost_utils.sync_global_devices("barrier")
+        self.on_any_host(False)
 
     def loss_reported(self):
         # JAX ends the others itself, and names the one that is lost.
@@ -332,9 +336,7 @@ class JaxTrainer:
         self._batches = None
 
     def on_any_host(self, is_so: bool) -> bool:
-        if self._devices.share[1] == 1:
-            return is_so
-        return bool(np.any(multihost_utils.process_allgather(is_so)))
+        return self._devices.on_any_host(is_so)
 
 
 class _Gathered:

@@ -1,5 +1,6 @@
 """Training steps and evaluation on TensorFlow, with `tf.distribute`."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import tensorflow as tf
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import training_batches
+from vqvae2_tf.errors import UserError
 from vqvae2_tf.training import numerics
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.plan import TrainingPlan
@@ -32,7 +34,7 @@ class TensorFlowDevices:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
-        self._on_any_host = make_vote(strategy)
+        self.on_any_host = make_vote(strategy)
         self.count = strategy.num_replicas_in_sync
         self.share = 0, 1
         if is_of_several_hosts(strategy):
@@ -46,7 +48,7 @@ class TensorFlowDevices:
         return TensorFlowDevices(local_strategy())
 
     def barrier(self):
-        self._on_any_host(False)
+        self.on_any_host(False)
 
     def loss_reported(self):
         return loss_reported(self._strategy)
@@ -65,6 +67,12 @@ class TensorFlowDevices:
         return self._strategy.scope()
 
     def trainer(self, model, examples, plan):
+        is_tpu = isinstance(self._strategy, tf.distribute.TPUStrategy)
+        if plan.check_numerics and is_tpu:
+            raise UserError(
+                "--check_numerics does not work on TPUs with TensorFlow; use "
+                "KERAS_BACKEND=jax, or a CPU."
+            )
         return TensorFlowTrainer(model, examples, plan, self._strategy)
 
     def evaluation(self, model):
@@ -118,9 +126,6 @@ class TensorFlowTrainer:
         self._plan = plan
         self._strategy = strategy
         self._batches = None
-        if plan.check_numerics:
-            # Whole paths and stacks. It holds for all that is traced later.
-            tf.debugging.enable_check_numerics(1000, 1000)
         with strategy.scope():
             optimizers, averages, self._state = make_state(model, plan)
         self._optimizer = next(iter(optimizers.values()))
@@ -149,13 +154,12 @@ class TensorFlowTrainer:
                 )
             )
             self._batches = iter(dataset)
-        try:
-            outputs = self._run_steps(self._batches, tf.constant(count))
-        except tf.errors.InvalidArgumentError as error:
-            if not self._plan.check_numerics:
-                raise
-            raise numerics.from_tensorflow(error.message) from error
-        loss, statistics = outputs
+        with contextlib.ExitStack() as stack:
+            if self._plan.check_numerics:
+                stack.enter_context(_numerics_checked())
+            loss, statistics = self._run_steps(
+                self._batches, tf.constant(count)
+            )
         self.step += count
         return float(loss), _to_numpy(statistics)
 
@@ -173,6 +177,22 @@ class TensorFlowTrainer:
             restore_state(folder, self._state, self.counters)
         self.step = int(self._optimizer.iterations.numpy())
         self._batches = None
+
+
+@contextlib.contextmanager
+def _numerics_checked():
+    """Checks the operations of what is traced in a block."""
+    # Paths and stacks as a whole.
+    tf.debugging.enable_check_numerics(1000, 1000)
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if "Detected Infinity or NaN" not in error.message:
+            raise
+        raise numerics.from_tensorflow(error.message) from error
+    finally:
+        # What is exported later would not run everywhere.
+        tf.debugging.disable_check_numerics()
 
 
 def make_evaluation(
