@@ -90,6 +90,21 @@ def test_devices_share_the_samples(tmp_path, capsys):
     assert flops[1] < 0.5 * flops[0]
 
 
+@pytest.mark.large
+def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
+    prior = ["--stage=prior", "--level=top", "--prior_layers=1"]
+    wide = ["--prior_hidden_units=128", "--prior_residual_units=128"]
+    more = ["--prior_attention_every=0", "--prior_batch_size=4"]
+    arguments = ["train", "--topology=v5e:2x2", *prior, *wide, *more]
+    whole, shared = (
+        compiled(capsys, tmp_path, *arguments, *flags)["rows"][0]
+        for flags in ([], ["--shard_state"])
+    )
+    # Of weights, averages and two moments, all but the weights are shared.
+    assert shared["state_gib"] < 0.6 * whole["state_gib"]
+    assert "all-gather" in shared["collective_bytes"]
+
+
 def test_collectives_are_added_up():
     program = """
 %a = f32[512,64]{1,0:T(8,128)} all-reduce(%x), channel_id=2

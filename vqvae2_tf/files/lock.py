@@ -121,8 +121,9 @@ def _lease(folder, wait):
     finally:
         ended.set()
         thread.join()
-        if is_own():
-            filesystem.remove(path)
+        with contextlib.suppress(OSError):
+            if is_own():
+                filesystem.remove(path)
 
 
 def _read_lease(path):
