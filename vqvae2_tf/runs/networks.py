@@ -8,8 +8,10 @@ import os
 import pkgutil
 import re
 import sys
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -121,7 +123,7 @@ def check_no_others_flags(arguments: Sequence[str], table: Iterable[Flag]):
 
 def levels(config) -> list[Level]:
     """The levels of a configuration's autoencoder, coarsest first."""
-    model = _without_weights(lambda: make_autoencoder(config, build=False))
+    model = without_weights(lambda: make_autoencoder(config, build=False))
     with _as_flags(model):
         levels = model.levels(config.image_size)
         if not levels or len({level.name for level in levels}) < len(levels):
@@ -141,14 +143,20 @@ def check(config) -> None:
             prior.check_options(**{n: getattr(config, n)[index] for n in names})
 
     for index in range(len(config.levels)):
-        _without_weights(lambda index=index: check_one(index))
+        without_weights(lambda index=index: check_one(index))
 
 
-def _without_weights(function):
-    """The result of a function that makes networks, but not their weights.
+def without_weights(function: Callable[[], Any]) -> Any:
+    """Calls a function that makes networks, without making their weights.
 
     In a thread of its own, as Keras lists such weights by thread and would
     make them at the end of the thread's next symbolic call.
+
+    Args:
+        function: Function without arguments.
+
+    Returns:
+        What it returns; variables in it have shapes and no values.
     """
 
     def in_scope():
@@ -285,4 +293,4 @@ def parameter_counts(config, num_classes: int) -> dict[str, int]:
             counts[f"{level.name} prior"] = prior.count_params()
         return counts
 
-    return _without_weights(count)
+    return without_weights(count)
