@@ -51,7 +51,7 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import networks
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.training import precision
-from vqvae2_tf.training.jax import BatchMesh
+from vqvae2_tf.training.batch_mesh import BatchMesh
 from vqvae2_tf.training.jax import make_train_step
 from vqvae2_tf.training.jax import with_values
 from vqvae2_tf.training.plan import make_state

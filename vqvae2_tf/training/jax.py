@@ -15,7 +15,6 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
@@ -23,6 +22,7 @@ from vqvae2_tf.files import atomic
 from vqvae2_tf.training import hosts
 from vqvae2_tf.training import numerics
 from vqvae2_tf.training.averages import Averages
+from vqvae2_tf.training.batch_mesh import BatchMesh
 from vqvae2_tf.training.loop import Examples
 from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.plan import make_state
@@ -31,54 +31,6 @@ from vqvae2_tf.training.state import save_state
 
 # Steps that the host runs ahead of the devices: each holds its batch there.
 _AHEAD = 2
-
-
-class BatchMesh:
-    """Shardings over a row of devices that share each batch.
-
-    Attributes:
-        whole: Of arrays that every device has.
-        split: Of arrays whose first axis the devices share.
-
-    Args:
-        devices: JAX devices.
-    """
-
-    def __init__(self, devices: Sequence):
-        self._mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-        self.whole = NamedSharding(self._mesh, PartitionSpec())
-        self.split = NamedSharding(self._mesh, PartitionSpec("batch"))
-
-    def shared(self, shape: Sequence[int]) -> NamedSharding:
-        """The sharding of an array of which each device keeps an equal part.
-
-        It is cut along its longest axis that allows it; if none does, the
-        array is whole on every device.
-        """
-        count = self._mesh.size
-        sizes = [0 if size % count else size for size in shape]
-        if not any(sizes):
-            return self.whole
-        axis = sizes.index(max(sizes))
-        return NamedSharding(self._mesh, PartitionSpec(*[None] * axis, "batch"))
-
-    def of_state(
-        self, state: Mapping[str, Sequence[keras.Variable]], shard: bool
-    ) -> list[NamedSharding]:
-        """The sharding of each variable of a training state.
-
-        Args:
-            state: As `make_state` gives it.
-            shard: Whether what only training needs is shared: the averages and
-                what the optimizers keep. The model is whole on every device.
-        """
-        return [
-            self.shared(variable.shape)
-            if shard and part != "model"
-            else self.whole
-            for part, variables in state.items()
-            for variable in variables
-        ]
 
 
 class JaxDevices:
@@ -90,7 +42,6 @@ class JaxDevices:
 
     Attributes:
         mesh: The devices' `BatchMesh`.
-        share: This host's number, and the number of hosts.
 
     Args:
         strategy: `one`: the first device; `mirrored`: all GPUs of this host;
@@ -114,10 +65,10 @@ class JaxDevices:
                 f"use them: {one_line(error)}"
             ) from error
         self.share = 0, 1
-        self._local = self
+        self.local = self
         if is_of_all:
             self.share = jax.process_index(), jax.process_count()
-            self._local = JaxDevices()
+            self.local = JaxDevices()
         # Of several hosts the first one writes the files.
         atomic.is_chief = self.share[0] == 0
         kind = {"mirrored": "gpu", "tpu": "tpu"}.get(strategy)
@@ -140,10 +91,6 @@ class JaxDevices:
             number = capability if capability[:1].isdecimal() else "0"
             return kind, float(number) >= 8.0
         return None if kind == "CPU" else (kind, True)
-
-    @property
-    def local(self):
-        return self._local
 
     def on_any_host(self, is_so):
         if self.share[1] == 1:
