@@ -106,7 +106,7 @@ def stage1(config, batch_size):
     train = timing.train_step(model, {"image": images})
     encode = timing.compiled(model.encode, model)
     decode = timing.compiled(model.decode, model)
-    training = timing.measure(config.repeats, train)
+    training = timing.measure_steps(config.repeats, train)
     encoding = timing.measure(config.repeats, encode, images)
     decoding = timing.measure(config.repeats, decode, encoding.outputs)
     row = {
@@ -131,7 +131,8 @@ def input_pipelines(config, batch_size):
         shape = (batch_size, *config.image_size, config.channels)
         images = keras.random.uniform(shape, -1, 1)
         train = timing.train_step(model, {"image": images})
-        speed = batch_size / timing.measure(config.repeats, train).median_s
+        times = timing.measure_steps(config.repeats, train)
+        speed = batch_size / times.median_s
     for name in config.sources:
         with tempfile.TemporaryDirectory() as folder:
             source = input_pipelines.SOURCES[name](folder, config)
@@ -165,7 +166,8 @@ def prior(config, batch_size):
     """Rows of training; `compile_s` is the first step's time."""
     index = config.level_names.index(config.level)
     model, batch = _prior(config, index, batch_size)
-    training = timing.measure(config.repeats, timing.train_step(model, batch))
+    train = timing.train_step(model, batch)
+    training = timing.measure_steps(config.repeats, train)
     codes = batch_size * model.level.num_positions
     row = {
         "level": model.level.name,

@@ -1,6 +1,6 @@
 """Compiled functions and training steps, and how long they take."""
 
-import functools
+import itertools
 import resource
 import statistics
 import time
@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+
+from vqvae2_tf.training.devices import open_devices
+from vqvae2_tf.training.plan import TrainingPlan
+from vqvae2_tf.training.plan import make_state
 
 
 class Times(NamedTuple):
@@ -35,8 +39,29 @@ def measure(repeats: int, function: Callable, *arguments) -> Times:
     return Times(seconds[0], statistics.median(seconds[1:]), outputs)
 
 
+def measure_steps(repeats: int, run: Callable) -> Times:
+    """Times the first training step, and `repeats` runs of later ones.
+
+    A run is of as many steps as take a second; the median is of one step.
+
+    Args:
+        repeats: Number of runs.
+        run: As `train_step` gives it.
+    """
+    times = measure(1, run, 1)
+    count = max(1, int(1.0 / times.median_s))
+    later = measure(repeats, run, count)
+    return times._replace(median_s=later.median_s / count)
+
+
 def peak_gib() -> float:
-    """The most memory that the process has held."""
+    """The most memory that the process has held: the accelerator's, if any."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        # CPUs have none.
+        if found := jax.local_devices()[0].memory_stats():
+            return found["peak_bytes_in_use"] / 2**30
     # Linux counts in KiB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -86,63 +111,44 @@ def compiled_sampler(draw: Callable, model: keras.Model) -> Callable:
 
 
 def train_step(model: keras.Model, batch: dict[str, Any]) -> Callable:
-    """A function that takes one training step, on the same batch each time.
+    """A function of a number of training steps, all on the same batch.
 
     Args:
-        model: A `Trainable`, built; on JAX with one objective.
+        model: A `Trainable`, built.
         batch: Of tensors.
     """
-    optimizers = {}
-    for name, variables in model.objectives().items():
-        optimizers[name] = keras.optimizers.Adam(2e-4)
-        optimizers[name].build(variables)
+    plan = TrainingPlan(
+        steps=1,
+        batch_size=len(keras.tree.flatten(batch)[0]),
+        make_optimizer=lambda: keras.optimizers.Adam(2e-4),
+        polyak_decay=0.9999,
+        seed=0,
+        steps_per_call=1,
+        validate_every=1,
+    )
     if keras.backend.backend() == "tensorflow":
-        return _tensorflow_step(model, optimizers, batch)
-    return _jax_step(model, *optimizers.values(), batch)
+        return _tensorflow_steps(model, plan, batch)
+    batch = keras.tree.map_structure(np.asarray, batch)
+    return open_devices("one").trainer(model, _Same(batch), plan).run
 
 
-def _tensorflow_step(model, optimizers, batch):
+def _tensorflow_steps(model, plan, batch):
     import tensorflow as tf
 
-    from vqvae2_tf.training.averages import Averages
     from vqvae2_tf.training.tensorflow import make_train_function
 
-    averages = Averages(model.trainable_variables, 0.9999)
+    optimizers, averages, _ = make_state(model, plan)
     strategy = tf.distribute.get_strategy()
     run_steps = make_train_function(model, optimizers, averages, strategy)
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    return lambda: run_steps(batches, tf.constant(1))[0]
+    return lambda count: run_steps(batches, tf.constant(count))[0]
 
 
-def _jax_step(model, optimizer, batch):
-    import jax
+class _Same:
+    """`Examples` that are one batch again and again."""
 
-    trainable = model.trainable_variables
-    others = model.non_trainable_variables
-    variables = [*trainable, *others]
+    def __init__(self, batch):
+        self._batch = batch
 
-    @functools.partial(jax.value_and_grad, has_aux=True)
-    def gradient(values, other_values, batch):
-        mapping = zip(variables, [*values, *other_values], strict=True)
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            loss, _ = model.loss_and_statistics(batch, training=True)
-        return loss, [scope.get_current_value(v) for v in others]
-
-    def move(average, value):
-        return 0.9999 * average + 0.0001 * value
-
-    @jax.jit
-    def step(values, other_values, averages, slots, batch):
-        (loss, others), gradients = gradient(values, other_values, batch)
-        values, slots = optimizer.stateless_apply(slots, gradients, values)
-        averages = jax.tree.map(move, averages, values)
-        return loss, values, others, averages, slots
-
-    groups = (trainable, others, trainable, optimizer.variables)
-    state = [[variable.value for variable in group] for group in groups]
-
-    def train():
-        loss, *state[:] = step(*state, batch)
-        return loss
-
-    return train
+    def training_arrays(self, batch_size, seed, start_step, share):
+        return itertools.repeat(self._batch)
