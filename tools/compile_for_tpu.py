@@ -14,11 +14,12 @@ computes in bfloat16, as TPUs do.
 Prints JSON, one row for each program that was compiled: whether it fits, GiB of
 each device for its state (arguments that stay) and temporaries, their peak and
 what the device has, FLOPs of a step on each device (those of a loop's body
-count once), and bytes of each kind of collective. A device is a core on v2 and
-v3, which have two a chip, else a chip. Needs the extra `tpu-plan`, 16 GiB or
-so of memory for the largest networks, and minutes a program; what was compiled
-is found in --cache again. Nothing was ever run: a program that fits may still
-be slow.
+count once), bytes of each kind of collective, and of `train` the chip-hours
+that all steps take at 40 % of the chips' peak rate. A device is a core on v2
+and v3, which have two a chip, else a chip. Needs the extra `tpu-plan`, 16 GiB
+or so of memory for the largest networks, and minutes a program; what was
+compiled is found in --cache again. Nothing was ever run: a program that fits
+may still be slow.
 """
 
 import os
@@ -83,6 +84,8 @@ SLICES = {
 }
 # GiB of a device.
 MEMORY = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
+# Peak TFLOP/s of a chip in bfloat16, as Google gives them.
+PEAK = {"v2": 45, "v3": 123, "v4": 275, "v5e": 197, "v5p": 459, "v6e": 918}
 # What saves memory, at the price of time.
 SAVING = "--prior_rematerialize"
 _GIB = 2**30
@@ -169,6 +172,7 @@ class Work:
             )
         if self.job == "train":
             plan = networks.training_plan(config, self.model, self._index)
+            self._steps = plan.steps
             self._optimizers, self._averages, state = make_state(
                 self.model, plan
             )
@@ -185,6 +189,14 @@ class Work:
         if self._index is None:
             return config.batch_size
         return config.prior_batch_size[self._index]
+
+    def with_chip_hours(self, row: dict) -> dict:
+        """A row, with those of the whole training at 40 % of the peak rate."""
+        if self.job != "train" or not row["fits"]:
+            return row
+        flops = row["flops"] * row["devices"] * self._steps
+        rate = 0.4 * PEAK[row["topology"].partition(":")[0]] * 1e12
+        return {**row, "chip_hours": flops / rate / 3600}
 
     def lower(self, devices: Slice, batch_size: int) -> jax.stages.Lowered:
         """The program for a slice, not yet compiled."""
@@ -257,7 +269,8 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
     fingerprint = hashlib.sha256(described.encode()).hexdigest()[:16]
     path = os.path.join(cache, f"{fingerprint}.json")
     if os.path.exists(path):
-        return atomic.read_json(path, "remove it to compile again")
+        row = atomic.read_json(path, "remove it to compile again")
+        return work.with_chip_hours(row)
     start = time.perf_counter()
     row = {
         "job": work.job,
@@ -294,7 +307,7 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
     row |= {"compile_s": time.perf_counter() - start, **versions}
     os.makedirs(cache, exist_ok=True)
     atomic.write_json(path, row)
-    return row
+    return work.with_chip_hours(row)
 
 
 def first_that_fits(candidates, row_of, rows):

@@ -39,7 +39,7 @@ def compiled(capsys, cache, *arguments):
 
 
 def test_a_training_step_is_compiled(tmp_path, capsys):
-    arguments = ("train", "--topology=v5e:2x2")
+    arguments = ("train", "--topology=v5e:2x2", "--steps=1000")
     found = compiled(capsys, tmp_path, *arguments)
     (row,) = found["rows"]
     assert row["fits"]
@@ -50,6 +50,9 @@ def test_a_training_step_is_compiled(tmp_path, capsys):
     # Gradients in bfloat16, and the codebooks' sums.
     (sums,) = row["collective_bytes"].values()
     assert 2 * row["parameters"] < sums < 8 * row["parameters"]
+    # Google's peak of a v5e chip.
+    flops = 0.4 * 197e12 * 3600 * row["chip_hours"]
+    assert flops == pytest.approx(1000 * 4 * row["flops"])
     assert compiled(capsys, tmp_path, *arguments) == found
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from tests.helpers import array
 from tests.helpers import arrays
 from tests.training import small
 from vqvae2_tf.data.arrays import ArrayExamples
+from vqvae2_tf.errors import UserError
 from vqvae2_tf.training.state import STATE_FILE
 
 pytestmark = [
@@ -279,6 +281,18 @@ def test_the_host_runs_ahead_of_the_devices(monkeypatch):
         *["step 0", "step 1", "step 2", "wait", "step 3", "wait"],
         *["wait", "wait"],
     ]
+
+
+def test_hosts_must_have_equally_many_devices(monkeypatch):
+    from vqvae2_tf.training import jax as trainer
+
+    ours = trainer.jax.devices()
+    theirs = [types.SimpleNamespace(process_index=1)] * (len(ours) + 1)
+    monkeypatch.setattr(trainer.hosts, "join", lambda: None)
+    monkeypatch.setattr(trainer.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(trainer.jax, "devices", lambda: ours + theirs)
+    with pytest.raises(UserError, match="same number of devices.*1: "):
+        trainer.JaxDevices("multi_worker")
 
 
 WITHOUT_TENSORFLOW = """

@@ -68,6 +68,12 @@ class JaxDevices:
         self.local = self
         if is_of_all:
             self.share = jax.process_index(), jax.process_count()
+            counts = collections.Counter(d.process_index for d in devices)
+            if len({counts[i] for i in range(jax.process_count())}) > 1:
+                raise UserError(
+                    "--strategy=multi_worker: expected the same number of "
+                    f"devices on every host. Received: {dict(counts)}"
+                )
             self.local = JaxDevices()
         # Of several hosts the first one writes the files.
         atomic.is_chief = self.share[0] == 0
