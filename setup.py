@@ -67,6 +67,9 @@ setuptools.setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.11",
+            # Independent answers of the tests.
+            "scikit-image>=0.24",
+            "scipy>=1.13",
         ],
     },
 )
