@@ -172,7 +172,16 @@ def test_prior_flagfiles_have_the_tables_numbers(name):
         ("--codes_dir=x", "--codes_dir needs --stage=prior"),
         ("--stage=prior", "--level.*top, bottom. Received: None"),
         ("--stage=codes --overwrite", "--overwrite.*--stage=all"),
-        ("--autoencoder=ae", "--autoencoder=ae: expected one of vqvae2"),
+        ("--warm_up_steps=1", "--warm_up_steps needs --schedule=cosine"),
+        (
+            "--schedule=cosine --warm_up_steps=4",
+            "--warm_up_steps: expected fewer than --steps=4. Received: 4",
+        ),
+        (
+            "--prior_schedule=cosine --prior_warm_up_steps=0,9",
+            "--prior_warm_up_steps: .* fewer than --prior_steps=4",
+        ),
+        ("--autoencoder=ae", "--autoencoder=ae: expected one of .*vqvae2"),
         ("--prior=no.such", "--prior=no.such: expected .*, a Prior"),
         ("--prior=./toy.py", "--prior=./toy.py: expected one of pixelsnail"),
         (f"--prior={','.join(3 * ['pixelsnail'])}", "--prior.* top, bottom"),

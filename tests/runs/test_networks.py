@@ -85,10 +85,14 @@ def test_learning_rates_are_of_the_chosen_schedule():
 
     assert rate() == 0.5
     assert rate(step=1, schedule="cosine", steps=50) == pytest.approx(0.5)
+    warming = {"schedule": "cosine", "steps": 50, "warm_up_steps": 10}
+    assert rate(step=5, **warming) == pytest.approx(0.25)
     prior_steps = [9, 50]
     assert rate(1, prior_schedule="constant") == pytest.approx(0.4)
     cosine = rate(1, 1, prior_schedule="cosine", prior_steps=prior_steps)
     assert cosine == pytest.approx(0.4)
+    warming = {"prior_schedule": "cosine", "prior_warm_up_steps": [1, 4]}
+    assert rate(1, 1, **warming) == pytest.approx(0.1)
     # Four hidden units; the first step of 16,000 of warming up.
     expected = 0.4 * 4**-0.5 * 16_000**-1.5
     assert rate(1, prior_schedule="paper") == pytest.approx(expected)
@@ -97,12 +101,16 @@ def test_learning_rates_are_of_the_chosen_schedule():
 
 
 def test_adam_has_the_papers_numbers_and_those_of_the_flags():
-    config = parse("--prior_adam_beta_2=0.5,0.75")
+    config = parse("--prior_adam_beta_1=0.8", "--prior_adam_beta_2=0.5,0.75")
     prior = networks.make_prior(config, 1, 0)
-    for index, beta_2 in ((None, 0.999), (0, 0.5), (1, 0.75)):
+    for index, betas in (
+        (None, (0.9, 0.999)),
+        (0, (0.8, 0.5)),
+        (1, (0.8, 0.75)),
+    ):
         adam = networks.training_plan(config, prior, index).make_optimizer()
-        assert (adam.beta_1, adam.beta_2) == (0.9, beta_2)
+        assert (adam.beta_1, adam.beta_2) == betas
         assert adam.epsilon == 1e-8
-    config = config.replace(adam_beta_2=0.9)
+    config = config.replace(adam_beta_1=0.7, adam_beta_2=0.9)
     adam = networks.training_plan(config, prior).make_optimizer()
-    assert adam.beta_2 == 0.9
+    assert (adam.beta_1, adam.beta_2) == (0.7, 0.9)

@@ -36,3 +36,11 @@ def test_cosine_schedule_warms_up_and_ends_at_zero():
     assert rate(schedule, 11) == pytest.approx(1e-3)
     assert rate(schedule, 256) == pytest.approx(5e-4, rel=1e-3)
     assert rate(schedule, 501) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_cosine_schedule_warms_up_in_as_many_steps_as_asked_for():
+    schedule = cosine_schedule(1e-3, 500, warm_up=100)
+    assert rate(schedule, 51) == pytest.approx(5e-4)
+    assert rate(schedule, 101) == pytest.approx(1e-3)
+    assert rate(schedule, 301) == pytest.approx(5e-4)
+    assert rate(schedule, 501) == pytest.approx(0.0, abs=1e-9)

@@ -141,8 +141,15 @@ TRAINING = (
     Flag("batch_size", 128, "Stage-1 batch size over all devices.", 1),
     Flag("steps", 2_207_444, "Training steps of stage 1.", 1, role=LENGTH),
     Flag("learning_rate", 2e-4, "Adam's learning rate in stage 1.", 0.0),
+    Flag("adam_beta_1", 0.9, "Decay of Adam's gradients.", *_DECAY),
     Flag("adam_beta_2", 0.999, "Decay of Adam's squared gradients.", *_DECAY),
     Flag("schedule", "constant", "Schedule of the rate.", choices=_RATES[:2]),
+    Flag(
+        "warm_up_steps",
+        0,
+        "Steps in which --schedule=cosine rises to the rate; 0 for 2 % of all.",
+        0,
+    ),
     Flag("polyak_decay", 0.9999, "Decay of the weights' averages.", *_DECAY),
     Flag("prior_schedule", "paper", "The same of priors.", choices=_RATES),
     *changed(
@@ -161,7 +168,9 @@ TRAINING = (
                 "Highest learning rate, or c of the paper's schedule.",
                 0.0,
             ),
+            Flag("prior_adam_beta_1", 0.9, "As --adam_beta_1.", *_DECAY),
             Flag("prior_adam_beta_2", 0.999, "As --adam_beta_2.", *_DECAY),
+            Flag("prior_warm_up_steps", 0, "As --warm_up_steps.", 0),
             Flag("prior_polyak_decay", 0.9999, "Decay of averages.", *_DECAY),
         ],
         per_level=True,
@@ -339,6 +348,8 @@ def _check(config):
             "--augmenter=keras_cv needs the package keras-cv; install it with "
             "pip install 'keras-cv<0.10', or leave the flag out."
         )
+    for prefix in ("", "prior_"):
+        _check_warm_up(config, prefix)
     if config.stage == "prior" and config.level not in config.level_names:
         raise UserError(
             "--level: with --stage=prior, expected one of "
@@ -352,3 +363,22 @@ def _check(config):
             "--overwrite removes a whole run and needs --stage=all; to repeat "
             "a stage remove its folder (autoencoder, codes, prior_top, ...)."
         )
+
+
+def _check_warm_up(config, prefix):
+    """Checks that the learning rate can rise for so many steps."""
+    flag = f"{prefix}warm_up_steps"
+    warm_ups, steps = getattr(config, flag), getattr(config, f"{prefix}steps")
+    if not prefix:
+        warm_ups, steps = [warm_ups], [steps]
+    if not any(warm_ups):
+        return
+    schedule = f"{prefix}schedule"
+    if getattr(config, schedule) != "cosine":
+        raise UserError(f"--{flag} needs --{schedule}=cosine.")
+    for warm_up, total in zip(warm_ups, steps, strict=True):
+        if warm_up >= total:
+            raise UserError(
+                f"--{flag}: expected fewer than --{prefix}steps={total}. "
+                f"Received: {warm_up}"
+            )

@@ -256,12 +256,12 @@ def training_plan(
     if value("schedule") == "paper":
         rate = PriorSchedule(rate, model.schedule_width)
     elif value("schedule") == "cosine":
-        rate = cosine_schedule(rate, value("steps"))
+        rate = cosine_schedule(rate, value("steps"), value("warm_up_steps"))
 
     def make_optimizer():
         # TensorFlow's epsilon, which the paper's code had; Keras' is 1e-7.
         return keras.optimizers.Adam(
-            rate, beta_2=value("adam_beta_2"), epsilon=1e-8
+            rate, value("adam_beta_1"), value("adam_beta_2"), epsilon=1e-8
         )
 
     return TrainingPlan(

@@ -30,18 +30,19 @@ class PriorSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def cosine_schedule(
-    learning_rate: float, steps: int
+    learning_rate: float, steps: int, warm_up: int = 0
 ) -> keras.optimizers.schedules.CosineDecay:
-    """Linear warm-up over 2 % of the steps, then half a cosine down to 0.
+    """Linear warm-up, then half a cosine down to 0.
 
     Args:
         learning_rate: The peak.
         steps: Length of the run.
+        warm_up: Steps of the warm-up; 0 for 2 % of all.
 
     Returns:
         `keras.optimizers.schedules.CosineDecay`.
     """
-    warm_up = max(steps // 50, 1)
+    warm_up = warm_up or max(steps // 50, 1)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         decay_steps=max(steps - warm_up, 1),
