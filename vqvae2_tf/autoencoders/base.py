@@ -1,5 +1,7 @@
 """What every autoencoder has: its levels, its loss and its metrics."""
 
+import itertools
+
 import keras
 from keras import ops
 
@@ -67,6 +69,30 @@ class Autoencoder(Trainable):
         """
         raise NotImplementedError
 
+    def contributions(self, codes):
+        """Each level's share of the images.
+
+        The share of a level is what it adds to the images of the coarser
+        levels alone (see `decode`); of the coarsest one it is its image.
+
+        Args:
+            codes: As in `decode`.
+
+        Returns:
+            List of `[B, H, W, channels]` float32, coarsest first, not clipped;
+            their sum is what `decode` gives, up to rounding.
+        """
+        hidden = [
+            ops.full_like(ops.convert_to_tensor(maps), level.unknown)
+            for maps, level in zip(codes, self.levels((0, 0)), strict=True)
+        ]
+        sums = [
+            self.decode([*codes[:count], *hidden[count:]])
+            for count in range(1, len(codes) + 1)
+        ]
+        pairs = itertools.pairwise(sums)
+        return [sums[0], *(finer - coarser for coarser, finer in pairs)]
+
     def check_codes(self, codes, levels):
         """Raises `ValueError` unless each level has a map of its codes.
 
@@ -102,10 +128,22 @@ class Autoencoder(Trainable):
                     f"`levels` gives maps {expected}, but `call` {shapes}."
                 )
 
+    def reconstruction_loss(self, images, outputs):
+        """What is added to the commitment loss: the MSE on the [-1, 1] scale.
+
+        Args:
+            images: `[B, H, W, channels]` float32 in [-1, 1].
+            outputs: What `call` returns for them.
+
+        Returns:
+            float32 scalar, the batch's mean.
+        """
+        return ops.mean(_squared_errors(outputs["reconstruction"], images))
+
     def loss_and_statistics(self, batch, training=False):
         """See `Trainable`; the batch has `image` and optionally `weight`.
 
-        The loss is the MSE on the [-1, 1] scale plus the commitment loss.
+        The loss is the reconstruction loss plus the commitment loss.
         """
         images = batch["image"]
         outputs = self(images, training=training)
@@ -113,10 +151,10 @@ class Autoencoder(Trainable):
         # What a user gets, who sees no pixel outside the range.
         clipped = ops.clip(restored, -1.0, 1.0)
         errors, clipped_errors = (
-            ops.mean((x - images) ** 2, axis=(1, 2, 3))
-            for x in (restored, clipped)
+            _squared_errors(x, images) for x in (restored, clipped)
         )
-        loss = ops.mean(errors) + outputs["commitment_loss"]
+        loss = self.reconstruction_loss(images, outputs)
+        loss = loss + outputs["commitment_loss"]
         weights = batch.get("weight", ops.ones_like(errors))
         statistics = {
             "images": ops.sum(weights),
@@ -164,3 +202,8 @@ class Autoencoder(Trainable):
         images = batch["image"]
         restored = self(images)["reconstruction"]
         return {"reconstructions": ops.concatenate([images, restored], axis=1)}
+
+
+def _squared_errors(restored, images):
+    """Each image's mean squared error, `[B]`."""
+    return ops.mean((restored - images) ** 2, axis=(1, 2, 3))

@@ -7,6 +7,7 @@ from vqvae2_tf.layers.causal_attention import CausalAttention
 from vqvae2_tf.layers.causal_conv import CausalConv2D
 from vqvae2_tf.layers.conditioning_stack import BottleneckBlock
 from vqvae2_tf.layers.conditioning_stack import ConditioningStack
+from vqvae2_tf.layers.contribution_decoder import ContributionDecoder
 from vqvae2_tf.layers.decoder import Decoder
 from vqvae2_tf.layers.encoder import Encoder
 from vqvae2_tf.layers.gated_residual import GatedResidual
