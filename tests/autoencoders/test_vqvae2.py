@@ -195,6 +195,17 @@ class TestComposition:
             outputs["reconstruction"],
         )
 
+    def test_contributions_are_what_each_level_adds(self, two_levels):
+        codes = run(two_levels.encode, random_images(seed=3))
+        top, bottom = map(array, run(two_levels.contributions, codes))
+        some = [array(codes[0]), np.full_like(array(codes[1]), -1)]
+        alone, whole = run(
+            lambda *both: [two_levels.decode(x) for x in both], some, codes
+        )
+        np.testing.assert_allclose(top, array(alone), atol=1e-6)
+        np.testing.assert_allclose(top + bottom, array(whole), atol=1e-6)
+        assert np.abs(bottom).max() > 1e-3
+
     def test_codebooks_are_named_as_the_levels(self, three_levels):
         codebooks = three_levels.codebooks()
         assert list(codebooks) == NAMES[3]

@@ -120,6 +120,44 @@ def test_reconstruction_of_some_levels(
     assert_same_pixels(output / "b.png", expected[0])
 
 
+@pytest.mark.parametrize("chosen", ["all", "bottom"])
+def test_an_image_is_explained_level_by_level(
+    small_run, model, images, tmp_path, chosen
+):
+    (images / "broken.jpg").unlink()
+    output = tmp_path / "explained"
+    arguments = [
+        f"--run_dir={small_run.run_dir}",
+        f"--input={images}",
+        f"--output={output}",
+        f"--levels={chosen}",
+        "--batch_size=2",
+    ]
+    assert call(reconstruct, *arguments, "--contributions") is None
+    image = read_image(str(images / "b.bmp"), IMAGE_SIZE, 3)
+    codes = [array(maps) for maps in model.encode(image[None])]
+    hidden = [np.full_like(maps, -1) for maps in codes]
+    whole = np.clip(array(model.decode(codes)), -1, 1)[0]
+    if chosen == "all":
+        top = np.clip(array(model.decode([codes[0], hidden[1]])), -1, 1)[0]
+        rows = [[top, top], [whole - top, whole], [image]]
+    else:
+        bottom = np.clip(array(model.decode([hidden[0], codes[1]])), -1, 1)[0]
+        rows = [[bottom, bottom], [image]]
+    pixels = np.asarray(Image.open(output / "b.png")).astype(int)
+    height, width = IMAGE_SIZE
+    assert len(pixels) == 2 + len(rows) * (height + 2)
+    left = pixels.shape[1] - 2 * (width + 2)
+    for i, row in enumerate(rows):
+        for j, expected in enumerate(row):
+            x, y = left + j * (width + 2), 2 + i * (height + 2)
+            found = pixels[y : y + height, x : x + width]
+            assert np.abs(found - to_uint8(expected)).max() <= 1
+    # Another kind of picture does not go to the same folder.
+    message = call(reconstruct, *arguments)
+    assert_one_sentence(message, str(output), "--overwrite")
+
+
 @pytest.mark.parametrize(
     ("verb", "argument", "words"),
     [

@@ -69,6 +69,7 @@ def convert_folder(
     model: load.Autoencoder,
     verb: str,
     convert: Callable[[Any], Any],
+    write: Callable[[str, Any], None] = grids.save_image,
     **settings,
 ) -> None:
     """Converts a folder of images or of codes.
@@ -80,6 +81,7 @@ def convert_folder(
             writes codes; all else are images.
         convert: Function of a batch of what is read to a batch of what is
             written: images `[B, H, W, C]` or codes `{"<level>": [B, h, w]}`.
+        write: Function of the path of a PNG and of one such result.
         **settings: What else the files are made with.
     """
 
@@ -97,7 +99,7 @@ def convert_folder(
         ]
 
     endings = [npz.ENDING] if verb == "decode" else decoding.ENDINGS
-    ending, write = ".png", grids.save_image
+    ending = ".png"
     if verb == "encode":
         ending, write = npz.ENDING, npz.save_codes
     conversion.convert_folder(

@@ -8,12 +8,19 @@ VQ-VAE-2: top, top,middle, or all. The others are set to the mean of the vectors
 quantized in training. Images that cannot be decoded are reported and left out,
 and the exit status is then 1. Started again, the command resumes with the
 images that are not done yet.
+
+With --contributions each PNG explains an image, as in figure 1 of MS-VQVAE: a
+row a level, coarsest first, with what the level adds to the coarser ones (grey
+where that is nothing) and with their sum, and the image itself below.
 """
+
+import itertools
 
 import numpy as np
 
 from vqvae2_tf.commands import common
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.files import grids
 from vqvae2_tf.flags import Flag
 
 FLAGS = [
@@ -21,6 +28,11 @@ FLAGS = [
         "Folder of images.", "Folder for reconstructions."
     ),
     Flag("levels", ["all"], "Levels to decode: all, or names.", many=True),
+    Flag(
+        "contributions",
+        False,
+        "Write what each of the levels adds to the image, and the sums.",
+    ),
 ]
 MEMORY_ADVICE = common.MEMORY_ADVICE
 
@@ -35,15 +47,39 @@ def main(arguments):
             f"--levels: expected all, or some of {', '.join(model.levels)}. "
             f"Received: {','.join(options.levels)}"
         )
-    hidden = set(model.levels) - set(names)
+    levels = [name for name in model.levels if name in names]
+
+    def decode(codes, shown):
+        """Images of some levels."""
+        hidden = {
+            name: np.full_like(codes[name], level.unknown)
+            for name, level in model.levels.items()
+            if name not in shown
+        }
+        return model.decode({**codes, **hidden})
 
     def reconstruct(images):
-        codes = model.encode(images)
-        for name in hidden:
-            codes[name] = np.full_like(codes[name], model.levels[name].unknown)
-        return model.decode(codes)
+        return decode(model.encode(images), levels)
 
-    levels = [name for name in model.levels if name not in hidden]
-    common.convert_folder(
-        options, model, "reconstruct", reconstruct, levels=levels
-    )
+    def explain(images):
+        codes = model.encode(images)
+        counts = range(1, len(levels) + 1)
+        sums = [decode(codes, levels[:count]) for count in counts]
+        shares = [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
+        pairs = zip(shares, sums, strict=True)
+        return [*(np.stack(pair, axis=1) for pair in pairs), images[:, None]]
+
+    if options.contributions:
+        common.convert_folder(
+            options,
+            model,
+            "reconstruct",
+            explain,
+            lambda path, rows: grids.save_grid(path, rows, [*levels, "image"]),
+            levels=levels,
+            contributions=True,
+        )
+    else:
+        common.convert_folder(
+            options, model, "reconstruct", reconstruct, levels=levels
+        )
