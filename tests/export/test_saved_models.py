@@ -18,6 +18,7 @@ from tests.helpers import build
 from tests.helpers import codes_of
 from tests.helpers import conditions
 from tests.helpers import normal
+from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.export import load
@@ -497,3 +498,41 @@ def test_a_missing_saved_model_is_named(tmp_path):
     path = pathlib.Path(tmp_path, "saved_models", "generator")
     with pytest.raises(UserError, match=f"no SavedModel in {path}"):
         load.find("generator", str(tmp_path), None)
+
+
+LOADER_OF_MS_VQVAE = """
+import sys
+for name in ("keras", "tf_keras", "vqvae2_tf"):
+    sys.modules[name] = None
+import numpy as np
+import tensorflow as tf
+
+folder = sys.argv[1]
+images = np.load(f"{folder}/images.npy")
+model = tf.saved_model.load(f"{folder}/model")
+top, bottom = [x.numpy() for x in map(model.encode(images).get,
+                                      ("top", "bottom"))]
+results = {"whole": model.reconstruct(images), "decoded":
+           model.decode(top, bottom), "top": model.decode(top, 0 * bottom - 1),
+           "bottom": model.decode(0 * top - 1, bottom)}
+np.savez(f"{folder}/results.npz", **results)
+"""
+
+
+@pytest.mark.large
+def test_an_ms_vqvae_is_loaded_alone(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = MSVQVAE((2, 2), 4, 2, 1, 4.0, num_codes=6, code_dim=3)
+    model(images(), training=True)
+    write.export_autoencoder(model, IMAGE_SIZE, str(tmp_path / "model"))
+    np.save(tmp_path / "images.npy", images())
+    program = [sys.executable, "-c", LOADER_OF_MS_VQVAE, str(tmp_path)]
+    subprocess.run(program, cwd="/", check=True)
+    results = np.load(tmp_path / "results.npz")
+    top, bottom = map(array, model(images())["contributions"])
+    for name, expected in (
+        *(("whole", top + bottom), ("decoded", top + bottom)),
+        *(("top", top), ("bottom", bottom)),
+    ):
+        expected = np.clip(expected, -1, 1)
+        np.testing.assert_allclose(results[name], expected, atol=1e-5)

@@ -11,6 +11,7 @@ from tests.helpers import array
 from tests.helpers import integers
 from tests.helpers import normal
 from tests.helpers import one_shard
+from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.level import Level
@@ -49,9 +50,13 @@ def codes(count=10):
     return {"codes": (top, bottom), "label": integers(3, count)}
 
 
-def make_autoencoder(random):
+def make_autoencoder(name, random):
     """Without random draws, it starts with a codebook."""
-    model = VQVAE2(
+    if name == "ms_vqvae":
+        model_class, own = MSVQVAE, {"decoder_units": 6.0}
+    else:
+        model_class, own = VQVAE2, {"level_dropout": 0.5 if random else 0.0}
+    model = model_class(
         strides=(2, 2),
         hidden_units=8,
         residual_units=2,
@@ -59,8 +64,8 @@ def make_autoencoder(random):
         num_codes=6,
         code_dim=3,
         dead_code_restart_steps=2 if random else 0,
-        level_dropout=0.5 if random else 0.0,
         seed=0,
+        **own,
     )
     model.build((None, 8, 8, 3))
     if not random:
@@ -90,22 +95,23 @@ def make_prior(random):
 
 
 def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
-    """The trainer of the `autoencoder` or the `prior`.
+    """The trainer of an autoencoder or the prior.
 
     Args:
-        name: Which one.
+        name: `autoencoder`, `ms_vqvae` or `prior`.
         random: Whether the network draws random numbers in training.
         rate: Learning rate.
-        devices: As for `--strategy`.
+        devices: As for `--strategy`, or `Devices`.
         **changes: Further fields of the plan.
     """
-    devices = open_devices(devices)
+    if isinstance(devices, str):
+        devices = open_devices(devices)
     keras.utils.set_random_seed(0)
     with devices.scope():
         if name == "prior":
             model, arrays = make_prior(random), codes()
         else:
-            model, arrays = make_autoencoder(random), images()
+            model, arrays = make_autoencoder(name, random), images()
     training_plan = dataclasses.replace(plan(rate), **changes)
     trainer = devices.trainer(model, examples(arrays), training_plan)
     trainer.counters.update(lowest=np.inf, validated=0)

@@ -26,7 +26,10 @@ pytestmark = [
         keras.backend.backend() != "jax", reason="trains on JAX"
     ),
 ]
-NETWORKS = ("autoencoder", "prior")
+NETWORKS = (
+    *("autoencoder", "prior"),
+    pytest.param("ms_vqvae", marks=pytest.mark.large),
+)
 TWO_DEVICES = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=2"
@@ -166,6 +169,7 @@ assert own < 0.7 * whole if shard else own == whole, (own, whole)
     [
         ("autoencoder", "shared", "auto"),
         pytest.param("prior", "whole", "auto", marks=pytest.mark.large),
+        pytest.param("ms_vqvae", "whole", "auto", marks=pytest.mark.large),
         pytest.param(
             "autoencoder", "whole", "multi_worker", marks=pytest.mark.large
         ),

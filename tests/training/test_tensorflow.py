@@ -367,6 +367,45 @@ def test_two_replicas_end_where_one_device_does(untrained, tmp_path):
     run_program(REPLICAS, tmp_path)
 
 
+REPLICAS_OF_OTHERS = """
+import sys
+
+import numpy as np
+import tensorflow as tf
+from safetensors.numpy import load_file
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+from tests.training import small
+from vqvae2_tf.training.tensorflow import TensorFlowDevices
+
+name, folder = sys.argv[1:]
+devices = [
+    tf.distribute.OneDeviceStrategy("CPU:0"),
+    tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+]
+states = []
+for strategy in devices:
+    trainer = small.make_trainer(name, devices=TensorFlowDevices(strategy))
+    trainer.run(4)
+    trainer.save(folder)
+    states.append(load_file(f"{folder}/state.safetensors"))
+one, two = states
+for name, expected in one.items():
+    np.testing.assert_allclose(
+        two[name], expected, atol=1e-5, rtol=1e-4, err_msg=name
+    )
+"""
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["ms_vqvae"])
+def test_two_replicas_of_other_autoencoders_do_so_too(name, tmp_path):
+    run_program(REPLICAS_OF_OTHERS, name, tmp_path)
+
+
 def code_maps(count, seed=0):
     codes = integers(5, count, 4, 6, seed=seed)
 

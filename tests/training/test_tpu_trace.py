@@ -15,7 +15,9 @@ from tensorflow.python.tpu import tpu_system_metadata
 
 from tests.helpers import SMALL_PRIOR
 from tests.helpers import codes_of
+from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.training.averages import Averages
@@ -69,6 +71,22 @@ def autoencoder():
     return model
 
 
+def ms_vqvae():
+    model = MSVQVAE(
+        strides=(2, 2),
+        hidden_units=4,
+        residual_units=2,
+        residual_layers=1,
+        decoder_units=4.0,
+        num_codes=6,
+        code_dim=3,
+        dead_code_restart_steps=2,
+        seed=0,
+    )
+    model.build((None, 8, 12, 3))
+    return model
+
+
 def prior(index):
     model = PixelSNAIL(
         LEVELS[index],
@@ -82,13 +100,14 @@ def prior(index):
 
 NETWORKS = {
     "autoencoder": autoencoder,
+    "ms_vqvae": ms_vqvae,
     "top prior": lambda: prior(0),
     "bottom prior": lambda: prior(1),
 }
 
 
 def batch(model):
-    if isinstance(model, VQVAE2):
+    if isinstance(model, Autoencoder):
         return {"image": np.zeros((2, 8, 12, 3), "float32")}
     codes = tuple(codes_of(level, 2) for level in LEVELS)
     return {"codes": codes, "label": np.zeros(2, "int32")}
@@ -152,6 +171,7 @@ def lower(make_model):
     "name",
     [
         *("autoencoder", "top prior"),
+        pytest.param("ms_vqvae", marks=pytest.mark.large),
         pytest.param("bottom prior", marks=pytest.mark.large),
     ],
 )
@@ -161,9 +181,9 @@ def test_a_step_has_only_what_tpus_have(name, tpu_strategy):
         for found in trace(NETWORKS[name], tpu_strategy)
     )
     assert always
-    if name == "autoencoder":
+    if name in ("autoencoder", "ms_vqvae"):
         # More than the gradients': the codebooks' statistics.
-        assert len(always) > len(autoencoder().trainable_variables)
+        assert len(always) > len(NETWORKS[name]().trainable_variables)
         # A level's sums in each step, and its candidates only where it starts
         # and where a code is replaced.
         assert always.count((6, 3)) == 2
