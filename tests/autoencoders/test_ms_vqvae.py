@@ -1,7 +1,6 @@
 """Tests of `MSVQVAE`."""
 
 import inspect
-import math
 
 import keras
 import numpy as np
@@ -298,14 +297,3 @@ class TestState:
             assert quantizer.ema_decay == 0.9
             assert quantizer.dead_code_restart_steps == 5
             assert quantizer.get_config()["seed"] == 1 + i
-
-
-def test_number_of_parameters_of_a_decoder():
-    model = build(MSVQVAE(**SMALL, strides=(2, 2)), random_images())
-    decoder = model.decoders[0]
-    # Width 8; 4 inside the residual layer; 8 again, the least, on the way.
-    expected = 9 * 3 * 8 + 8
-    expected += 9 * 8 * 4 + 4 + 4 * 8 + 8
-    expected += 16 * 8 * 8 + 8 + 16 * 8 * 3 + 3
-    found = sum(math.prod(v.shape) for v in decoder.trainable_variables)
-    assert found == expected

@@ -63,8 +63,21 @@ def of_flagfiles(*names):
     return configuration.parse(expand_flagfiles(arguments, [EXPERIMENTS]))
 
 
+FLAGFILES = sorted(EXPERIMENTS.glob("*.flags"))
+# Many in all: those of the MS-VQVAE paper, and what several share.
+SLOW = ("_1024_", "_256_", "_128_", "ms_paper", "_shared")
+
+
 @pytest.mark.parametrize(
-    "path", sorted(EXPERIMENTS.glob("*.flags")), ids=lambda path: path.name
+    "path",
+    [
+        pytest.param(
+            path,
+            marks=[pytest.mark.large] * any(x in path.name for x in SLOW),
+            id=path.name,
+        )
+        for path in FLAGFILES
+    ],
 )
 def test_every_flagfile_parses_and_builds(path):
     base = ["emoji.flags"] if path.name == "smoke.flags" else []
