@@ -57,14 +57,13 @@ from vqvae2_tf.training.jax import make_train_step
 from vqvae2_tf.training.jax import with_values
 from vqvae2_tf.training.plan import make_state
 
+CACHE = os.path.expanduser("~/.cache/vqvae2_tf/tpu")
 FLAGS = [
     Flag("topology", "v5e:2x2", "Kind and shape of the slice."),
     Flag("num_classes", 0, "Classes of the priors; 0 for none.", 0),
     Flag("smallest_slice", False, "Find the fewest chips that hold the batch."),
     Flag("find_batch", False, "Find the largest power of two that fits."),
-    Flag(
-        "cache", "~/.cache/vqvae2_tf/tpu", "Folder of the results.", path=True
-    ),
+    Flag("cache", CACHE, "Folder of the results.", path=True),
 ]
 # Flags before the given ones, which win. Nothing is read or written.
 ALWAYS = "--dataset=none --run_dir=none --precision=bfloat16"
