@@ -572,29 +572,36 @@ def test_wrong_width_raises():
         VectorQuantizer(4, 3)(normal(1, 2, 2, 5))
 
 
-def check_replicas():
-    """Two replicas against one device; devices are set once a process."""
+def two_devices():
+    """A strategy over two devices, which are set once a process."""
     import tensorflow as tf
 
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def check_replicas():
+    """Two replicas against one device."""
+    strategy = two_devices()
     # 16 vectors a step: more, and fewer, than codes.
     for num_codes in (5, 20):
-        compare_replicas(strategy, num_codes)
+
+        def make(num_codes=num_codes):
+            quantizer = VectorQuantizer(
+                num_codes, 3, ema_decay=0.9, dead_code_restart_steps=2, seed=1
+            )
+            quantizer.build((None, None, None, 3))
+            return quantizer
+
+        compare_replicas(strategy, make)
 
 
-def compare_replicas(strategy, num_codes):
+def compare_replicas(strategy, make):
+    """Compares a quantizer on two replicas with the same on one device."""
     import tensorflow as tf
-
-    def make():
-        quantizer = VectorQuantizer(
-            num_codes, 3, ema_decay=0.9, dead_code_restart_steps=2, seed=1
-        )
-        quantizer.build((None, None, None, 3))
-        return quantizer
 
     alone = make()
     with strategy.scope():
@@ -619,8 +626,11 @@ def compare_replicas(strategy, num_codes):
         )
         codes, losses = map(strategy.experimental_local_results, step(halves))
         expected = alone(z, training=True)
-        num_restarts += np.sum(array(alone.ema_counts) == 1)
-        np.testing.assert_array_equal(np.concatenate(codes), expected["codes"])
+        counts = [w for w in alone.weights if w.name == "ema_counts"]
+        num_restarts += sum(np.sum(array(w) == 1) for w in counts)
+        found = [np.stack(tf.nest.flatten(x)) for x in codes]
+        wanted = np.stack(tf.nest.flatten(expected["codes"]))
+        np.testing.assert_array_equal(np.concatenate(found, axis=1), wanted)
         np.testing.assert_allclose(
             np.mean(losses), expected["commitment_loss"], rtol=1e-5
         )

@@ -117,6 +117,24 @@ class Autoencoder(Trainable):
         """
         return {}
 
+    def counted_codes(self, codes, levels):
+        """The codes whose usage and perplexity are measured.
+
+        Args:
+            codes: List of `[B, *level.shape]`, coarsest first.
+            levels: Their `Level`s.
+
+        Returns:
+            dict of a name to a pair: codes `[B, H, W]` int32 in [0, K), and K.
+            Here, each level of codes by its name; a subclass may add others
+            that are made of several levels'.
+        """
+        return {
+            level.name: (maps, level.num_codes)
+            for level, maps in zip(levels, codes, strict=True)
+            if level.num_codes
+        }
+
     def build(self, images_shape):
         # A symbolic call creates the weights of all layers.
         spec = self.compute_output_spec(keras.KerasTensor(images_shape))
@@ -163,12 +181,12 @@ class Autoencoder(Trainable):
             "unclipped_squared_error": ops.sum(weights * errors) / 4.0,
         }
         levels = self.levels(images.shape[1:3])
-        for level, codes in zip(levels, outputs["codes"], strict=True):
-            if level.num_codes:
-                own = ops.broadcast_to(weights[:, None, None], ops.shape(codes))
-                statistics[f"{level.name}_code_counts"] = ops.segment_sum(
-                    ops.ravel(own), ops.ravel(codes), level.num_codes
-                )
+        counted = self.counted_codes(outputs["codes"], levels)
+        for name, (codes, num_codes) in counted.items():
+            own = ops.broadcast_to(weights[:, None, None], ops.shape(codes))
+            statistics[f"{name}_code_counts"] = ops.segment_sum(
+                ops.ravel(own), ops.ravel(codes), num_codes
+            )
         return loss, statistics
 
     def metrics_from_statistics(self, statistics):
@@ -177,8 +195,8 @@ class Autoencoder(Trainable):
         Returns:
             dict of floats: `mse` and `psnr` (dB) of reconstructions clipped to
             the pixels' range, on the [0, 1] scale; `unclipped_mse`; and for
-            each level of codes `<level>_usage` in [0, 1] and
-            `<level>_perplexity` in [1, K].
+            each level of codes, and what else `counted_codes` names,
+            `<name>_usage` in [0, 1] and `<name>_perplexity` in [1, K].
         """
         count = statistics["images"]
         mse = float(statistics["squared_error"] / count)

@@ -123,18 +123,9 @@ class VQVAE2(Autoencoder):
             layers.Decoder(stride, code_dim, *widths, dtype=policy)
             for stride in coarse_first[:-1]
         ]
-
-        def projection():
-            # Four times Glorot's deviation: the codes tell images apart
-            # sooner, and short trainings end better (docs/results.md).
-            kernel = keras.initializers.VarianceScaling(
-                16.0, "fan_avg", "uniform"
-            )
-            return layers.Conv2D(
-                code_dim, 1, kernel_initializer=kernel, dtype=policy
-            )
-
-        self.projections = [projection() for _ in coarse_first]
+        self.projections = [
+            layers.projection(code_dim, dtype=policy) for _ in coarse_first
+        ]
         self.quantizers = [
             layers.VectorQuantizer(
                 num_codes,

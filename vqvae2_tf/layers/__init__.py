@@ -11,6 +11,8 @@ from vqvae2_tf.layers.contribution_decoder import ContributionDecoder
 from vqvae2_tf.layers.decoder import Decoder
 from vqvae2_tf.layers.encoder import Encoder
 from vqvae2_tf.layers.gated_residual import GatedResidual
+from vqvae2_tf.layers.linked_quantizer import LinkedQuantizer
+from vqvae2_tf.layers.projection import projection
 from vqvae2_tf.layers.residual_stack import ResidualStack
 from vqvae2_tf.layers.upsampler import Upsampler
 from vqvae2_tf.layers.upsampling_conv import UpsamplingConv

@@ -143,17 +143,7 @@ class VectorQuantizer(keras.layers.Layer):
     def call(self, z, training=False):
         z = ops.cast(z, "float32")
         vectors = ops.reshape(z, (-1, self.code_dim))
-        if training:
-            draw = self._draws_from_batch(ops.stop_gradient(vectors))
-            is_warm, sums = self.initialized.value, self.ema_sums.value
-            drawn = draw(ops.logical_not(is_warm))
-            self.ema_sums.assign(ops.where(is_warm, sums, drawn))
-            self.initialized.assign(True)
-        codebook = self.codebook
-        nearest = self._nearest(vectors, codebook)
-        if training:
-            self._update(ops.stop_gradient(vectors), nearest, draw)
-
+        nearest, codebook, _ = self.look_up(vectors, training)
         codes = ops.reshape(nearest, ops.shape(z)[:-1])
         embeddings = ops.stop_gradient(ops.take(codebook, codes, axis=0))
         commitment_loss = self.commitment_cost * ops.mean((embeddings - z) ** 2)
@@ -165,7 +155,41 @@ class VectorQuantizer(keras.layers.Layer):
             "commitment_loss": commitment_loss,
         }
 
-    def _nearest(self, vectors, codebook):
+    def look_up(self, vectors, training=False, parents=None):
+        """Each vector's codeword and, in training, a step of the codebook.
+
+        Args:
+            vectors: `[N, D]` float32.
+            training: Whether the codebook starts, if it has not, and follows
+                the vectors after the lookup.
+            parents: None; what a subclass needs to know about the vectors.
+
+        Returns:
+            Tuple of the codes, `[N]` int32; the codebook that they were looked
+            up in, `[K, D]`; and in training a tuple of the times each code was
+            used, over all replicas, and of whether it was drawn anew in this
+            step, `[K]` float32 and bool; else None.
+        """
+        if not training:
+            codebook = self.codebook
+            return self._nearest(vectors, codebook, parents), codebook, None
+        fixed = ops.stop_gradient(vectors)
+        draw = self._draws_from_batch(fixed, parents)
+        is_new = self._start(draw, parents)
+        codebook = self.codebook
+        nearest = self._nearest(vectors, codebook, parents)
+        counts, restart = self._update(fixed, nearest, draw, parents)
+        return nearest, codebook, (counts, ops.logical_or(is_new, restart))
+
+    def _start(self, draw, parents):
+        """Draws the codebook if that is to be done; which codes were drawn."""
+        is_warm, sums = self.initialized.value, self.ema_sums.value
+        is_cold = ops.logical_not(is_warm)
+        self.ema_sums.assign(ops.where(is_warm, sums, draw(is_cold)))
+        self.initialized.assign(True)
+        return is_cold
+
+    def _nearest(self, vectors, codebook, parents):
         """Index of the codeword nearest to each vector, `[N]` int32."""
         # Products of float32 are rounded on TPUs (bfloat16) and GPUs (TF32).
         # The distances are those of vectors less any constant, and around
@@ -181,7 +205,7 @@ class VectorQuantizer(keras.layers.Layer):
         is_nearest = scores <= ops.min(scores, axis=1, keepdims=True)
         return ops.cast(ops.argmax(is_nearest, axis=1), "int32")
 
-    def _draws_from_batch(self, vectors):
+    def _draws_from_batch(self, vectors, parents=None):
         """Draws K vectors of the global batch, equal on every replica.
 
         Vector i is drawn from the i-th of K sections of the batch, which have
@@ -190,48 +214,84 @@ class VectorQuantizer(keras.layers.Layer):
 
         Args:
             vectors: This replica's, `[N, D]`.
+            parents: As in `look_up`.
 
         Returns:
             Function from whether the vectors are needed, a scalar bool tensor,
             to the vectors `[K, D]`, the same at each call; zeros if they are
             not. Only vectors that are needed are sent between replicas.
         """
-        replica, num_replicas = replicas.replica_id_and_count()
-        local_size = ops.shape(vectors)[0]
-        batch_size = local_size * num_replicas
-        codes = ops.arange(self.num_codes, dtype="int32")
-        shortest = batch_size // self.num_codes
-        longer = batch_size - shortest * self.num_codes
+        codes, num_codes, num_vectors, find = self._candidates(vectors, parents)
+        shortest = num_vectors // num_codes
+        longer = num_vectors - shortest * num_codes
         start = codes * shortest + ops.minimum(codes, longer)
         length = shortest + ops.cast(codes < longer, "int32")
         uniform = keras.random.uniform((self.num_codes,), seed=self._draws)
         # In float32 a number below 1 may round the product up to the length.
         offset = ops.cast(uniform * ops.cast(length, "float32"), "int32")
         index = start + ops.minimum(offset, length - 1)
-        is_scarce = batch_size < self.num_codes
-        index = ops.where(is_scarce, codes % batch_size, index)
-        index = index - replica * local_size
-        is_here = ops.logical_and(index >= 0, index < local_size)
+        is_scarce = num_vectors < num_codes
+        index = ops.where(is_scarce, codes % num_vectors, index)
         shape = (self.num_codes, self.code_dim)
         # A Python bool where the batch's size is static, a tensor where not.
         if is_scarce is not False:
             noise = keras.random.normal(shape, seed=self._draws)
 
-        def those_here():
-            index_here = ops.clip(index, 0, local_size - 1)
-            drawn = ops.take(vectors, index_here, axis=0)
-            return ops.where(is_here[:, None], drawn, 0.0)
-
         def draw(needed):
+            find_here = find(needed)
+
+            def those_here():
+                row, is_here = find_here(index)
+                drawn = ops.take(vectors, row, axis=0)
+                return ops.where(is_here[:, None], drawn, 0.0)
+
             drawn = replicas.sum_over_replicas_if(needed, those_here, shape)
             if is_scarce is False:
                 return drawn
             scale = ops.where(is_scarce, 0.01 * ops.std(drawn), 0.0)
-            return drawn + scale * noise
+            return drawn + scale[..., None] * noise
 
         return draw
 
-    def _update(self, vectors, nearest, draw):
+    def _candidates(self, vectors, parents):
+        """The vectors that each code may be drawn from, numbered.
+
+        Args:
+            vectors: This replica's, `[N, D]`.
+            parents: As in `look_up`.
+
+        Returns:
+            Tuple of each code's number in its codebook, `[K]` int32; the size
+            of a codebook; the number of vectors for it, a number or one a code;
+            and a function from whether vectors are needed to a function from
+            their numbers `[K]` to their rows here `[K]` and whether they are
+            here, `[K]` bool.
+        """
+        replica, num_replicas = replicas.replica_id_and_count()
+        local_size = ops.shape(vectors)[0]
+
+        def find_here(index):
+            row = index - replica * local_size
+            is_here = ops.logical_and(row >= 0, row < local_size)
+            return ops.clip(row, 0, local_size - 1), is_here
+
+        codes = ops.arange(self.num_codes, dtype="int32")
+        num_vectors = local_size * num_replicas
+        return codes, self.num_codes, num_vectors, lambda needed: find_here
+
+    def _update(self, vectors, nearest, draw, parents):
+        """A step of the moving averages.
+
+        Args:
+            vectors: This replica's, `[N, D]`.
+            nearest: Their codes, `[N]` int32.
+            draw: What `_draws_from_batch` gave.
+            parents: As in `look_up`.
+
+        Returns:
+            Tuple of `[K]` float32, the times each code was used, and of a bool
+            for all codes or `[K]`, whether it was drawn anew.
+        """
         # Segment sums are float32; a one-hot matrix product on a TPU would
         # round its inputs to bfloat16.
         addends = [ops.ones_like(vectors[:, 0]), vectors]
@@ -241,12 +301,28 @@ class VectorQuantizer(keras.layers.Layer):
         decay = self.ema_decay
         ema_counts = decay * self.ema_counts + (1.0 - decay) * counts
         ema_sums = decay * self.ema_sums + (1.0 - decay) * sums
+        selected, restart = self._selected(parents), False
         if self.dead_code_restart_steps:
             unused = ops.where(counts > 0, 0, self.unused_steps + 1)
-            restart = unused >= self.dead_code_restart_steps
+            restart = ops.logical_and(
+                selected, unused >= self.dead_code_restart_steps
+            )
             ema_counts = ops.where(restart, 1.0, ema_counts)
             drawn = draw(ops.any(restart))
             ema_sums = ops.where(restart[:, None], drawn, ema_sums)
-            self.unused_steps.assign(ops.where(restart, 0, unused))
-        self.ema_counts.assign(ema_counts)
-        self.ema_sums.assign(ema_sums)
+            unused = ops.where(restart, 0, unused)
+            self._replace(self.unused_steps, unused, selected)
+        self._replace(self.ema_counts, ema_counts, selected)
+        self._replace(self.ema_sums, ema_sums, selected)
+        return counts, restart
+
+    def _selected(self, parents):
+        """Whether a code's averages step: True, or `[K]` bool."""
+        return True
+
+    def _replace(self, variable, value, selected):
+        """Assigns the values of those codes that are selected."""
+        if selected is not True:
+            selected = ops.reshape(selected, (-1,) + (1,) * (value.ndim - 1))
+            value = ops.where(selected, value, variable.value)
+        variable.assign(value)
