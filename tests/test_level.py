@@ -82,3 +82,9 @@ def test_a_level_of_vectors():
     assert VECTORS.dtype == "float32"
     assert math.isnan(VECTORS.unknown)
     assert np.dtype(VECTORS.storage).itemsize == 2
+
+
+def test_bits_are_those_of_equally_likely_codes():
+    assert CODES.bits == 24 * 9
+    assert Level("top", 4, 6, 6).bits == pytest.approx(24 * np.log2(6))
+    assert VECTORS.bits == 24 * 8 * 16

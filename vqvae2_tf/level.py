@@ -62,6 +62,14 @@ class Level:
         return "<u2" if self.num_codes <= 65536 else "<i4"
 
     @property
+    def bits(self) -> float:
+        """Bits of one map if all codes are equally likely; as stored if it
+        holds vectors."""
+        if self.num_codes:
+            return self.num_positions * math.log2(self.num_codes)
+        return 16 * self.num_positions * self.channels
+
+    @property
     def unknown(self) -> float:
         """Marks a position that a decoder leaves out: -1, or NaN in vectors."""
         return -1 if self.num_codes else math.nan

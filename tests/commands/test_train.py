@@ -27,6 +27,32 @@ def test_a_dry_run_counts_parameters_and_writes_nothing(
     assert not (tmp_path / "dry").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "bits", "ratio"),
+    [("ffhq256_hr_vqvae", "9,216", "170.7"), ("ffhq256", "12,096", "130.0")],
+)
+def test_a_dry_run_gives_the_papers_compression(
+    name, bits, ratio, tmp_path, capsys
+):
+    # 171 and 130 in the appendix of the HR-VQVAE paper.
+    assert (
+        call(
+            train,
+            f"--flagfile={name}.flags",
+            "--prior_layers=1",
+            "--prior_attention_every=0",
+            "--prior_conditioning_blocks=2",
+            f"--data_dir={tmp_path}",
+            "--dry_run",
+        )
+        is None
+    )
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"codes: {bits} bits an image, {ratio} times fewer than the 1,572,864 "
+        "of its pixels"
+    )
+
+
 @pytest.mark.parametrize("processor", ["amx_bf16", "avx2"])
 def test_a_run_goes_on_in_its_precision_on_another_processor(
     small_run, own_run, monkeypatch, capsys, processor

@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 import sys
 
 import pytest
@@ -63,22 +64,26 @@ def of_flagfiles(*names):
     return configuration.parse(expand_flagfiles(arguments, [EXPERIMENTS]))
 
 
-FLAGFILES = sorted(EXPERIMENTS.glob("*.flags"))
-# Many in all: those of the MS-VQVAE paper, and what several share.
-SLOW = ("_1024_", "_256_", "_128_", "ms_paper", "_shared")
+SHARED = sorted(EXPERIMENTS.glob("*_shared.flags"))
+WHOLE = sorted(set(EXPERIMENTS.glob("*.flags")) - set(SHARED))
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path,
-            marks=[pytest.mark.large] * any(x in path.name for x in SLOW),
-            id=path.name,
-        )
-        for path in FLAGFILES
-    ],
-)
+def test_shared_flagfiles_are_included_by_others():
+    texts = [path.read_text() for path in WHOLE + SHARED]
+    for path in SHARED:
+        assert path.read_text().startswith("# ")
+        line = f"\n--flagfile={path.name}\n"
+        assert sum(line in text for text in texts) > 1, path
+
+
+def of_a_family(path):
+    """A flagfile, to be tested with the slow ones if it has near relatives."""
+    is_one = re.search("--flagfile=.*_(shared|vqvae2).flags", path.read_text())
+    marks = [pytest.mark.large] * bool(is_one)
+    return pytest.param(path, marks=marks, id=path.name)
+
+
+@pytest.mark.parametrize("path", [of_a_family(path) for path in WHOLE])
 def test_every_flagfile_parses_and_builds(path):
     base = ["emoji.flags"] if path.name == "smoke.flags" else []
     config = of_flagfiles(*base, path.name)
@@ -139,6 +144,65 @@ def test_prior_flagfiles_have_the_tables_numbers(name):
     assert config.prior_schedule == "paper"
     # The same run, so that the priors of one folder go together.
     assert config.replace(stage="all", level=None) == whole
+
+
+# Tables 5 to 9 of the HR-VQVAE paper's appendix: image size, channels, batch,
+# training steps, hidden units, code dimension; HR-VQVAE's grid and codes;
+# VQ-VAE-2's coarsest map and codes; the priors' hidden units.
+APPENDIX = {
+    "ffhq256": (256, 3, 32, 875_000, 128, 32, 32, 8, 8, 512, 128),
+    "imagenet128": (128, 3, 64, 8_007_293, 128, 32, 32, 8, 8, 512, 128),
+    "cifar10": (32, 3, 128, 390_234, 64, 16, 16, 8, 4, 512, 64),
+    "mnist": (32, 1, 128, 468_281, 64, 8, 16, 4, 4, 64, 64),
+}
+# Their priors: residual units, dropout and batch, coarsest first.
+APPENDIX_PRIORS = {
+    "ffhq256_hr_vqvae": ([64] * 3, [0.15] * 3, [32] * 3),
+    "ffhq256": ([64] * 3, [0.5, 0.3, 0.25], [128, 64, 32]),
+    "imagenet128_hr_vqvae": ([64] * 3, [0.15] * 3, [128] * 3),
+    "imagenet128": ([128] * 3, [0.5, 0.3, 0.25], [256, 128, 64]),
+    "cifar10_hr_vqvae": ([64] * 3, [0.1] * 3, [512] * 3),
+    "cifar10": ([64] * 3, [0.5, 0.3, 0.25], [512] * 3),
+    "mnist_hr_vqvae": ([64] * 3, [0.1] * 3, [512] * 3),
+    "mnist": ([64] * 3, [0.5, 0.3, 0.25], [512] * 3),
+}
+
+
+@pytest.mark.parametrize("name", APPENDIX_PRIORS)
+def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
+    config = of_flagfiles(f"{name}.flags")
+    numbers = APPENDIX[name.removesuffix("_hr_vqvae")]
+    assert numbers[:6] == (
+        config.image_size[0],
+        config.channels,
+        config.batch_size,
+        config.steps,
+        config.hidden_units,
+        config.code_dim,
+    )
+    assert (config.residual_units, config.polyak_decay) == (64, 0.9)
+    assert config.learning_rate == 3e-3
+    found = [(level.height, level.num_codes) for level in config.levels]
+    if "hr_vqvae" in name:
+        assert config.autoencoder == "hr_vqvae"
+        assert found == [numbers[6:8]] * 3
+        assert config.commitment_cost == [0.25, 0.25, 0.5]
+    else:
+        size, num_codes = numbers[8:10]
+        assert found == [(size * 2**i, num_codes) for i in range(3)]
+        assert config.commitment_cost == 0.25
+    assert APPENDIX_PRIORS[name] == (
+        config.prior_residual_units,
+        config.prior_dropout,
+        config.prior_batch_size,
+    )
+    assert config.prior_hidden_units == [numbers[10]] * 3
+    assert set(config.prior_kernel_size) == {5}
+    assert set(config.prior_heads) == {8}
+    assert set(config.prior_polyak_decay) == {0.99}
+    layers = zip(config.prior_layers, config.prior_attention_every, strict=True)
+    attention = [count // every if every else 0 for count, every in layers]
+    assert attention == ([4] * 3 if "hr_vqvae" in name else [4, 1, 0])
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def main(arguments):
         print(config.to_json())
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
+        print(_describe_size(config))
         return
     devices = devices or open_devices(config.strategy, config.tpu)
     earlier = None
@@ -63,6 +64,17 @@ def main(arguments):
         # Nothing is written before all hosts have checked.
         devices.barrier()
         _carry_out(run, source, f"precision: {precision}, {reason}")
+
+
+def _describe_size(config):
+    """How many bits the codes of an image are, and how many the image was."""
+    bits = sum(level.bits for level in config.levels)
+    height, width = config.image_size
+    pixels = 8 * height * width * config.channels
+    return (
+        f"codes: {bits:,.0f} bits an image, {pixels / bits:.1f} times fewer "
+        f"than the {pixels:,} of its pixels"
+    )
 
 
 def _carry_out(run, source, precision):
