@@ -169,6 +169,18 @@ class TestConditioning:
         changed = np.any(np.abs(logits[:-1] - logits[-1]) > 1e-5, axis=-1)
         assert np.all(np.mean(changed, axis=(1, 2)) > 0.5)
 
+    def test_a_layer_on_the_same_grid_is_told_all_coarser_ones(self):
+        # As of a residual quantizer: three layers, and the class.
+        prior = make_prior(((2, 3),) * 3, (3, 4, 5), **LABELS, layers=1)
+        inputs = tiled(conditions(prior), 4)
+        for i, codes in enumerate(inputs["coarser"]):
+            codes[i + 1] = (codes[i + 1] + 1) % prior.coarser[i].num_codes
+        inputs["labels"][3] = (inputs["labels"][3] + 1) % 3
+        codes = np.repeat(integers(5, 1, 2, 3), 4, axis=0)
+        logits = logits_of(prior, codes, **inputs)
+        changed = np.any(np.abs(logits[1:] - logits[0]) > 1e-5, axis=-1)
+        assert np.all(np.mean(changed, axis=(1, 2)) > 0.5)
+
     def test_coarser_codes_reach_the_positions_they_lie_over(self):
         # No blocks: the stack is pointwise but for its two resolutions.
         prior = make_prior([(2, 3), (4, 6), (8, 12)], **PLAIN)

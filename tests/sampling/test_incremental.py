@@ -33,10 +33,11 @@ VARIANTS = {
     "output stack": {**PLAIN, "output_layers": 2},
     "labels": {**LABELS, "layers": 1},
     "coarser codes": {**COARSER, **PLAIN},
+    # As of a residual quantizer.
     "coarser codes of the same size": {
-        **PLAIN,
-        "sizes": ((4, 6), (4, 6)),
-        "num_codes": (3, NUM_CODES),
+        **LABELS,
+        "sizes": ((4, 6), (4, 6), (4, 6)),
+        "num_codes": (3, 8, NUM_CODES),
         "layers": 1,
     },
     "everything": {
