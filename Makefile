@@ -6,14 +6,18 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
 	tests
 
+# Whose demo: vqvae2, hr_vqvae, ...
+SYSTEM ?= vqvae2
+DEMO := $(patsubst emoji_vqvae2,emoji,emoji_$(SYSTEM)).flags
+
 .PHONY: demo smoke test test-all lint format clean
 
 demo: $(VENV)/installed
-	$(BIN)/python experiments/train.py --flagfile=emoji.flags
+	$(BIN)/python experiments/train.py --flagfile=$(DEMO)
 
 # The pipeline at the smallest size, from the start each time.
 smoke: $(VENV)/installed
-	$(BIN)/python experiments/train.py --flagfile=emoji.flags \
+	$(BIN)/python experiments/train.py --flagfile=$(DEMO) \
 		--flagfile=smoke.flags --overwrite
 
 # Both backends are tested even if the first one fails.

@@ -15,6 +15,7 @@ from tensorflow.python.tpu import tpu_system_metadata
 
 from tests.helpers import SMALL_PRIOR
 from tests.helpers import codes_of
+from vqvae2_tf.autoencoders import HRVQVAE
 from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.autoencoders.base import Autoencoder
@@ -87,6 +88,21 @@ def ms_vqvae():
     return model
 
 
+def hr_vqvae():
+    model = HRVQVAE(
+        stride=4,
+        hidden_units=4,
+        residual_units=2,
+        residual_layers=1,
+        num_codes=(4, 2, 3),
+        code_dim=3,
+        dead_code_restart_steps=2,
+        seed=0,
+    )
+    model.build((None, 8, 12, 3))
+    return model
+
+
 def prior(index):
     model = PixelSNAIL(
         LEVELS[index],
@@ -101,6 +117,7 @@ def prior(index):
 NETWORKS = {
     "autoencoder": autoencoder,
     "ms_vqvae": ms_vqvae,
+    "hr_vqvae": hr_vqvae,
     "top prior": lambda: prior(0),
     "bottom prior": lambda: prior(1),
 }
@@ -172,6 +189,7 @@ def lower(make_model):
     [
         *("autoencoder", "top prior"),
         pytest.param("ms_vqvae", marks=pytest.mark.large),
+        pytest.param("hr_vqvae", marks=pytest.mark.large),
         pytest.param("bottom prior", marks=pytest.mark.large),
     ],
 )
@@ -188,6 +206,14 @@ def test_a_step_has_only_what_tpus_have(name, tpu_strategy):
         # and where a code is replaced.
         assert always.count((6, 3)) == 2
         assert sometimes == [(6, 3)] * 4
+    if name == "residual autoencoder":
+        # Each layer's sums in each step; its candidates, and where its
+        # parents' vectors are, only where it draws.
+        for i, size in enumerate((4, 8, 24)):
+            assert always.count((size, 3)) == 1
+            assert sometimes.count((size, 3)) == 2
+            parents = (CORES, size // (4, 2, 3)[i])
+            assert sometimes.count(parents) == (2 if i else 0)
     assert "HloModule" in lower(NETWORKS[name])
 
 

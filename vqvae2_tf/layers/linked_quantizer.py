@@ -318,12 +318,12 @@ class _Children(VectorQuantizer):
             before = ops.zeros((self.num_parents,), "int32")
             if num_replicas > 1:
                 shape = (num_replicas, self.num_parents)
-                is_mine = ops.arange(num_replicas) == replica
+                is_mine = ops.equal(ops.arange(num_replicas), replica)
                 mine = ops.where(is_mine[:, None], local_counts, 0)
                 counts = replicas.sum_over_replicas_if(
                     needed, lambda: ops.cast(mine, "float32"), shape
                 )
-                is_before = ops.arange(num_replicas) < replica
+                is_before = ops.less(ops.arange(num_replicas), replica)
                 before = ops.where(is_before[:, None], counts, 0.0)
                 before = ops.cast(ops.sum(before, axis=0), "int32")
 
