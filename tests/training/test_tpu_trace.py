@@ -206,7 +206,7 @@ def test_a_step_has_only_what_tpus_have(name, tpu_strategy):
         # and where a code is replaced.
         assert always.count((6, 3)) == 2
         assert sometimes == [(6, 3)] * 4
-    if name == "residual autoencoder":
+    if name == "hr_vqvae":
         # Each layer's sums in each step; its candidates, and where its
         # parents' vectors are, only where it draws.
         for i, size in enumerate((4, 8, 24)):
