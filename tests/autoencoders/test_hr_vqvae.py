@@ -25,6 +25,9 @@ from tests.small_run import save_images
 from vqvae2_tf.autoencoders import HRVQVAE
 from vqvae2_tf.level import Level
 
+# JAX compiles for each test anew, and tests these with the slow ones.
+slow_on_jax = pytest.mark.large if BACKEND == "jax" else pytest.mark.any_backend
+
 SMALL = {
     "stride": 4,
     "hidden_units": 8,
@@ -55,7 +58,11 @@ def model():
 @pytest.mark.any_backend
 class TestNetwork:
     @pytest.mark.parametrize(
-        ("stride", "channels", "num_codes"), [(8, 1, (5,)), (2, 3, (4, 3))]
+        ("stride", "channels", "num_codes"),
+        [
+            (8, 1, (5, 3)),
+            pytest.param(2, 3, (4,), marks=pytest.mark.large),
+        ],
     )
     def test_layers_are_levels_of_one_size(self, stride, channels, num_codes):
         images = random_images(channels=channels)
@@ -107,6 +114,7 @@ class TestNetwork:
             first = codes[: i + 1] + [np.full_like(path, -1)] * (2 - i)
             assert_close(decode(first), run(model.decoder, total))
 
+    @slow_on_jax
     def test_loss_reaches_every_weight(self, model):
         batch = {"image": random_images()}
         variables = model.trainable_variables
@@ -120,6 +128,7 @@ class TestNetwork:
         assert own
         assert not own & {v.path for v in variables}
 
+    @slow_on_jax
     def test_save_and_load(self, tmp_path):
         arguments = {
             **SMALL,
@@ -143,6 +152,7 @@ class TestNetwork:
             assert layer.dead_code_restart_steps == 5
             assert layer.ema_decay == 0.9
 
+    @slow_on_jax
     def test_mixed_bfloat16_is_close(self, model):
         images = random_images(seed=5)
         low = build(HRVQVAE(**SMALL, dtype="mixed_bfloat16"), images)
@@ -154,6 +164,7 @@ class TestNetwork:
         exact, actual = (array(run(x.decode, codes)) for x in (model, low))
         assert np.abs(actual - exact).max() < 0.05 * np.abs(exact).max()
 
+    @slow_on_jax
     def test_usage_is_of_local_and_of_global_codes(self, model):
         images = random_images(seed=8)
         _, statistics = run(

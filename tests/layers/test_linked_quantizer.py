@@ -3,11 +3,11 @@
 import multiprocessing
 from concurrent import futures
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from tests.helpers import BACKEND
 from tests.helpers import array
 from tests.helpers import arrays
 from tests.helpers import assert_close
@@ -20,6 +20,8 @@ from vqvae2_tf.layers import LinkedQuantizer
 from vqvae2_tf.layers import VectorQuantizer
 
 pytestmark = pytest.mark.any_backend
+# JAX compiles for each test anew, and tests these with the slow ones.
+slow_on_jax = pytest.mark.large if BACKEND == "jax" else pytestmark
 
 CODES = (3, 2, 4)
 
@@ -136,6 +138,7 @@ class TestAgainstNumPy:
                     found = array(found)
                     assert_close(found, expected.reshape(found.shape))
 
+    @slow_on_jax
     def test_an_unused_parents_codebooks_stay(self):
         quantizer = warm(ema_decay=0.5, dead_code_restart_steps=2)
         train = training_step(quantizer)
@@ -153,7 +156,7 @@ class TestAgainstNumPy:
             assert unused_steps.reshape(shape[:2])[same].max() == 0
 
 
-@pytest.mark.parametrize("num_codes", [6, 40])
+@pytest.mark.parametrize("num_codes", [6, pytest.param(40, marks=slow_on_jax)])
 def test_one_layer_is_a_vector_quantizer_to_the_bit(num_codes):
     # 24 vectors a step: more, and fewer, than codes.
     options = {"ema_decay": 0.9, "dead_code_restart_steps": 2, "seed": 3}
@@ -179,6 +182,7 @@ def test_one_layer_is_a_vector_quantizer_to_the_bit(num_codes):
 
 
 class TestColdStart:
+    @pytest.mark.large
     def test_codebooks_are_residuals_of_their_parents_vectors(self):
         quantizer = cold(ema_decay=0.0)
         z = normal(4, 8, 8, 3)
@@ -220,6 +224,7 @@ class TestColdStart:
                 np.testing.assert_array_equal(codes[0][rows], [0] * 3 + [1] * 3)
             residual = residual - drawn[-1][path]
 
+    @slow_on_jax
     def test_fewer_vectors_than_children(self):
         quantizer = cold(num_codes=(3, 8), commitment_cost=(0.0, 1.0))
         z = 5 + normal(1, 2, 4, 3)
@@ -231,6 +236,7 @@ class TestColdStart:
         children = array(quantizer.codebook(1))
         assert len(np.unique(children.round(6), axis=0)) == 24
 
+    @slow_on_jax
     def test_an_unused_parents_children_start_when_it_is_used(self):
         quantizer = warm(num_codes=(2, 3), code_dim=1, ema_decay=0.5)
         top, children = quantizer.layers
@@ -252,6 +258,7 @@ class TestColdStart:
         assert np.all(array(quantizer.codebook(1))[3:] != 0)
         np.testing.assert_array_equal(array(children.ema_sums)[:3], first)
 
+    @slow_on_jax
     def test_it_goes_on_where_it_was_saved(self):
         first, second = (
             cold(num_codes=(8, 4), dead_code_restart_steps=3) for _ in range(2)
@@ -281,6 +288,7 @@ def residual_codewords(residual, path):
     return means
 
 
+@slow_on_jax
 class TestRestart:
     def make(self, **options):
         """Codewords of layer 1 at -5, 5; children at -1, 0, 99 from there."""
@@ -322,6 +330,7 @@ class TestRestart:
         np.testing.assert_array_equal(array(children.initialized), True)
         assert 0 < np.abs(array(quantizer.codebook(1))[3:]).max() < 3
 
+    @pytest.mark.large
     def test_never_by_default(self):
         quantizer = self.make()
         train = training_step(quantizer)
@@ -333,7 +342,9 @@ class TestRestart:
 class TestGradient:
     z = normal(2, 3, 4, 3, seed=8)
 
-    @pytest.mark.parametrize("training", [False, True])
+    @pytest.mark.parametrize(
+        "training", [pytest.param(False, marks=slow_on_jax), True]
+    )
     def test_every_layers_commitment_reaches_the_input(self, training):
         e = [0.0] * 3
         quantizer = warm()
@@ -352,6 +363,7 @@ class TestGradient:
             assert np.abs(expected).max() > 1e-3
             assert_close(gradient(loss, self.z), expected, atol=1e-8)
 
+    @slow_on_jax
     def test_the_papers_global_term_is_the_last_layers(self):
         quantizer = warm(commitment_cost=(0.0, 0.0, 0.5))
 
@@ -375,6 +387,7 @@ class TestGradient:
         assert not quantizer.trainable_variables
 
 
+@slow_on_jax
 class TestEmbed:
     @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
     def test_it_is_bit_equal_to_the_call(self, dtype):
@@ -402,6 +415,7 @@ class TestEmbed:
         assert found == [[a, b, -1], [2 * a + c, -1, -1], [-1] * 3]
 
 
+@pytest.mark.large
 def test_mixed_bfloat16_keeps_float32_statistics():
     layers = [
         cold((3, 2), dead_code_restart_steps=2, dtype=dtype)
@@ -444,7 +458,7 @@ def check_replicas():
 
 @pytest.mark.large
 @pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
+    BACKEND != "tensorflow",
     reason="tf.distribute needs the TensorFlow backend",
 )
 def test_two_replicas_equal_one_device():

@@ -168,7 +168,21 @@ APPENDIX_PRIORS = {
 }
 
 
-@pytest.mark.parametrize("name", APPENDIX_PRIORS)
+# Of the pixels' bits to those of the codes, in the appendix.
+APPENDIX_COMPRESSION = {"ffhq256_hr_vqvae": 171, "ffhq256": 130}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ffhq256_hr_vqvae",
+        "ffhq256",
+        *(
+            pytest.param(name, marks=pytest.mark.large)
+            for name in list(APPENDIX_PRIORS)[2:]
+        ),
+    ],
+)
 def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
     config = of_flagfiles(f"{name}.flags")
     numbers = APPENDIX[name.removesuffix("_hr_vqvae")]
@@ -196,6 +210,9 @@ def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
         config.prior_dropout,
         config.prior_batch_size,
     )
+    if name in APPENDIX_COMPRESSION:
+        ratio = 256 * 256 * 3 * 8 / sum(level.bits for level in config.levels)
+        assert round(ratio) == APPENDIX_COMPRESSION[name]
     assert config.prior_hidden_units == [numbers[10]] * 3
     assert set(config.prior_kernel_size) == {5}
     assert set(config.prior_heads) == {8}
