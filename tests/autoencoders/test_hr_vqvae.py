@@ -22,8 +22,11 @@ from tests.helpers import zero_initializers
 from tests.small_run import FLAGS
 from tests.small_run import call
 from tests.small_run import save_images
+from tests.training.small import examples
+from tests.training.small import plan
 from vqvae2_tf.autoencoders import HRVQVAE
 from vqvae2_tf.level import Level
+from vqvae2_tf.training.devices import open_devices
 
 # JAX compiles for each test anew, and tests these with the slow ones.
 slow_on_jax = pytest.mark.large if BACKEND == "jax" else pytest.mark.any_backend
@@ -192,6 +195,38 @@ class TestNetwork:
         (name, codebook), *others = model.codebooks().items()
         assert (name, others) == ("layer_1", [])
         np.testing.assert_array_equal(codebook, model.quantizer.codebook(0))
+
+
+@pytest.mark.any_backend
+@pytest.mark.large
+def test_training_resumes_in_the_middle_of_the_cold_start(tmp_path):
+    def make_trainer():
+        devices = open_devices("auto")
+        keras.utils.set_random_seed(0)
+        with devices.scope():
+            model = HRVQVAE(**{**SMALL, "num_codes": (8, 8, 3)})
+            model.build((None, 8, 8, 3))
+        data = examples({"image": random_images(8, 8, count=10)})
+        trainer = devices.trainer(model, data, plan())
+        trainer.counters.update(lowest=np.inf, validated=0)
+        return trainer, model
+
+    (whole, expected), (first, started), (second, found) = (
+        make_trainer() for _ in range(3)
+    )
+    whole.run(2)
+    whole.run(4)
+    first.run(2)
+    first.save(str(tmp_path))
+    initialized = array(started.quantizer.layers[2].initialized)
+    assert initialized.any()
+    assert not initialized.all()
+    second.restore(str(tmp_path))
+    second.run(4)
+    for one, other in zip(expected.variables, found.variables, strict=True):
+        np.testing.assert_array_equal(array(one), array(other))
+    after = array(found.quantizer.layers[2].initialized)
+    assert after.sum() > initialized.sum()
 
 
 RUN = [
