@@ -3,10 +3,10 @@
     vqvae2 codebook --run_dir=runs/emoji --output=CODEBOOK
 
 Writes CODEBOOK/<level>.png: a tile a codeword, 16 a row, in order, each decoded
-from a map filled with that codeword, the other levels at the mean of the
-vectors quantized in training. A tile shows the middle 64 pixels of a larger
-image, whose parts repeat. If the run has codes, the share of codewords
-in use and their perplexity are printed for each split, and written to
+from a map filled with that codeword, the other levels left out. Levels whose
+codes mean nothing by themselves have no tiles. A tile shows the middle 64
+pixels of a larger image, whose parts repeat. If the run has codes, the share of
+codewords in use and their perplexity are printed for each split, and written to
 CODEBOOK/usage.json with the counts.
 """
 

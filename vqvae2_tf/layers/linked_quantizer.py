@@ -1,7 +1,6 @@
 """Residual quantizer whose codebooks are linked to the codes before."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import keras
@@ -27,9 +26,9 @@ class LinkedQuantizer(keras.layers.Layer):
     own, as `VectorQuantizer` does, and only in steps in which its parent, the
     code that selects it, was used: an unused parent's codebook stays as it is.
     A codebook starts in the first such step, with a random selection of the
-    residuals of its parent's vectors; until then its codewords are zero. It
-    starts anew after its parent was drawn anew, and so do those below it. A
-    dead code is replaced by a random residual of its parent's vectors.
+    residuals of its parent's vectors; in training its codewords are zero until
+    then. It starts anew after its parent was drawn anew, and so do those below
+    it. A dead code is replaced by a random residual of its parent's vectors.
 
     Residuals are formed of the codewords themselves, without the
     straight-through gradient, so that each layer's commitment reaches the
@@ -233,21 +232,7 @@ class _Children(VectorQuantizer):
         super().__init__(num_codes=num_parents * num_codes, **kwargs)
         self.num_parents = num_parents
         self.num_children = num_codes
-
-    def build(self, z_shape):
-        state = functools.partial(
-            self.add_weight, trainable=False, autocast=False
-        )
-        counts, sums = (self.num_codes,), (self.num_codes, self.code_dim)
-        self.ema_counts = state(counts, "ones", "float32", name="ema_counts")
-        self.ema_sums = state(sums, "zeros", "float32", name="ema_sums")
-        self.initialized = state(
-            (self.num_parents,), "zeros", "bool", name="initialized"
-        )
-        if self.dead_code_restart_steps:
-            self.unused_steps = state(
-                counts, "zeros", "int32", name="unused_steps"
-            )
+        self._initialized_shape = (num_parents,)
 
     @property
     def codebook(self):
@@ -281,9 +266,10 @@ class _Children(VectorQuantizer):
             )
 
         infinite = ops.full_like(vectors[:, 0], float("inf"))
-        return ops.fori_loop(0, self.num_children, compare, (first, infinite))[
-            0
-        ]
+        nearest, _ = ops.fori_loop(
+            0, self.num_children, compare, (first, infinite)
+        )
+        return nearest
 
     def _start(self, draw, parents):
         is_warm = ops.logical_and(

@@ -76,6 +76,7 @@ class VectorQuantizer(keras.layers.Layer):
         self.epsilon = epsilon
         self.dead_code_restart_steps = dead_code_restart_steps
         self._draws = keras.random.SeedGenerator(seed)
+        self._initialized_shape = ()
 
     def build(self, z_shape):
         if z_shape[-1] != self.code_dim:
@@ -90,7 +91,9 @@ class VectorQuantizer(keras.layers.Layer):
         counts, sums = (self.num_codes,), (self.num_codes, self.code_dim)
         self.ema_counts = state(counts, "ones", "float32", name="ema_counts")
         self.ema_sums = state(sums, "random_normal", "float32", name="ema_sums")
-        self.initialized = state((), "zeros", "bool", name="initialized")
+        self.initialized = state(
+            self._initialized_shape, "zeros", "bool", name="initialized"
+        )
         if self.dead_code_restart_steps:
             self.unused_steps = state(
                 counts, "zeros", "int32", name="unused_steps"
