@@ -150,17 +150,17 @@ def test_prior_flagfiles_have_the_tables_numbers(name):
 # training steps, hidden units, code dimension; HR-VQVAE's grid and codes;
 # VQ-VAE-2's coarsest map and codes; the priors' hidden units.
 APPENDIX = {
-    "ffhq256": (256, 3, 32, 875_000, 128, 32, 32, 8, 8, 512, 128),
-    "imagenet128": (128, 3, 64, 8_007_293, 128, 32, 32, 8, 8, 512, 128),
+    "ffhq_256": (256, 3, 32, 875_000, 128, 32, 32, 8, 8, 512, 128),
+    "imagenet_128": (128, 3, 64, 8_007_293, 128, 32, 32, 8, 8, 512, 128),
     "cifar10": (32, 3, 128, 390_234, 64, 16, 16, 8, 4, 512, 64),
     "mnist": (32, 1, 128, 468_281, 64, 8, 16, 4, 4, 64, 64),
 }
 # Their priors: residual units, dropout and batch, coarsest first.
 APPENDIX_PRIORS = {
-    "ffhq256_hr_vqvae": ([64] * 3, [0.15] * 3, [32] * 3),
-    "ffhq256": ([64] * 3, [0.5, 0.3, 0.25], [128, 64, 32]),
-    "imagenet128_hr_vqvae": ([64] * 3, [0.15] * 3, [128] * 3),
-    "imagenet128": ([128] * 3, [0.5, 0.3, 0.25], [256, 128, 64]),
+    "ffhq_256_hr_vqvae": ([64] * 3, [0.15] * 3, [32] * 3),
+    "ffhq_256": ([64] * 3, [0.5, 0.3, 0.25], [128, 64, 32]),
+    "imagenet_128_hr_vqvae": ([64] * 3, [0.15] * 3, [128] * 3),
+    "imagenet_128": ([128] * 3, [0.5, 0.3, 0.25], [256, 128, 64]),
     "cifar10_hr_vqvae": ([64] * 3, [0.1] * 3, [512] * 3),
     "cifar10": ([64] * 3, [0.5, 0.3, 0.25], [512] * 3),
     "mnist_hr_vqvae": ([64] * 3, [0.1] * 3, [512] * 3),
@@ -169,14 +169,14 @@ APPENDIX_PRIORS = {
 
 
 # Of the pixels' bits to those of the codes, in the appendix.
-APPENDIX_COMPRESSION = {"ffhq256_hr_vqvae": 171, "ffhq256": 130}
+APPENDIX_COMPRESSION = {"ffhq_256_hr_vqvae": 171, "ffhq_256": 130}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "ffhq256_hr_vqvae",
-        "ffhq256",
+        "ffhq_256_hr_vqvae",
+        "ffhq_256",
         *(
             pytest.param(name, marks=pytest.mark.large)
             for name in list(APPENDIX_PRIORS)[2:]

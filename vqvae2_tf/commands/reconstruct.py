@@ -7,8 +7,8 @@
 VQ-VAE-2: top, top,middle, or all. The others are left out, as `decode` of the
 autoencoder says: VQ-VAE-2 sets them to the mean of the vectors quantized in
 training. Images that cannot be decoded are reported and left out, and the exit
-status is then 1. Started again, the command resumes with the images that are not
-done yet.
+status is then 1. Started again, the command resumes with the images that are
+not done yet.
 
 With --contributions each PNG explains an image, as in figure 1 of MS-VQVAE: a
 row a level, coarsest first, with what the level adds to the coarser ones (grey
