@@ -20,6 +20,7 @@ from tests.helpers import run
 from tests.helpers import weight_gradients
 from tests.helpers import zero_initializers
 from tests.small_run import FLAGS
+from tests.small_run import PRECISION
 from tests.small_run import call
 from tests.small_run import save_images
 from tests.training.small import examples
@@ -308,12 +309,14 @@ def test_the_whole_pipeline(tmp_path, capsys):
         drawn = results[f"drawn_layer_{i + 1}"]
         assert drawn.shape == (2, 2, 3)
         assert 0 <= drawn.min() <= drawn.max() < (4, 3, 2)[i]
+    # In bfloat16 a graph rounds elsewhere than eager calls.
+    atol = 1e-5 if PRECISION == "float32" else 0.02
     expected = np.clip(array(model.decode(codes)), -1, 1)
-    assert_close(results["all"], expected)
-    assert_close(results["decoded"], expected)
+    assert_close(results["all"], expected, atol=atol)
+    assert_close(results["decoded"], expected, atol=atol)
     codes[2][:] = -1
     expected = np.clip(array(model.decode(codes)), -1, 1)
-    assert_close(results["two"], expected)
+    assert_close(results["two"], expected, atol=atol)
     assert_close(results["codebook"], array(model.codebooks()["layer_1"]))
 
     verb = [f"--run_dir={run_dir}"]
