@@ -47,6 +47,10 @@ class FlatQuantizer(keras.layers.Layer):
             for i, count in enumerate(self.num_codes)
         ]
 
+    def build(self, z_shape):
+        for layer in self.layers:
+            layer.build(z_shape)
+
     def codebook(self, index):
         return self.layers[index].codebook
 
