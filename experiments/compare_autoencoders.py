@@ -26,12 +26,12 @@ import numpy as np
 from vqvae2_tf.commands import cli
 from vqvae2_tf.commands import train
 from vqvae2_tf.data.batches import image_examples
+from vqvae2_tf.errors import UserError
 from vqvae2_tf.evaluation.measures import psnr
 from vqvae2_tf.evaluation.ssim import ssim
 from vqvae2_tf.export import load
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import grids
-from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
@@ -50,7 +50,7 @@ SYSTEMS = {
         "--autoencoder=experiments.flat_residual --stride=4 --num_codes=8,8,8"
     ),
 }
-FLAGS = [Flag("seeds", [0], "Seeds of the trainings.", 0, many=True)]
+SEEDS = "--seeds="
 _BATCH = 64
 _SHOWN = 12
 _REPEATS = 5
@@ -127,7 +127,7 @@ def _milliseconds(function, batch):
 def line_of(system, found):
     """A line of the table: the seeds' means."""
     mean = {name: statistics.mean(x[name] for x in found) for name in found[0]}
-    spread = statistics.pstdev(x["mse"] for x in found)
+    spread = statistics.stdev(x["mse"] for x in found) if found[1:] else 0.0
 
     def levels(metric, form):
         names = [name for name in mean if name.startswith(f"{metric}_")]
@@ -155,27 +155,32 @@ HEAD = [
 
 def main(arguments):
     """Trains the systems, prints the table, writes the picture."""
+    # Where experiments.flat_residual is.
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    given = [a for a in arguments if a.startswith(SEEDS)] or [f"{SEEDS}0"]
+    seeds = given[-1].removeprefix(SEEDS).split(",")
+    arguments = [a for a in arguments if not a.startswith(SEEDS)]
     runs = {}
-    own = [a for a in arguments if not a.startswith("--seeds=")]
     for system, flags in SYSTEMS.items():
-        line = ["--stage=autoencoder", *arguments, *flags.split()]
-        config = configuration.parse(line, __doc__, FLAGS)
-        for seed in config.seeds:
+        line = [*arguments, *flags.split(), "--stage=autoencoder"]
+        config = configuration.parse(line, __doc__)
+        if config.dry_run:
+            raise UserError("--dry_run: expected a training.")
+        for seed in seeds:
             name = f"{system.lower().replace(' ', '_')}_{seed}"
             run_dir = os.path.join(config.run_dir, name)
-            more = [*flags.split(), f"--seed={seed}", f"--run_dir={run_dir}"]
-            line = ["--stage=autoencoder", *own, *more]
+            own = [*line, f"--seed={seed}", f"--run_dir={run_dir}"]
             # All are checked before the first is trained.
-            runs[system, seed] = line, configuration.parse(line)
+            runs[system, seed] = own, configuration.parse(own)
     table, rows = [HEAD], {}
     for system in SYSTEMS:
         found = []
-        for seed in config.seeds:
-            line, own_config = runs[system, seed]
-            train.main(line)
+        for seed in seeds:
+            own, own_config = runs[system, seed]
+            train.main(own)
             numbers, images = measure(own_config)
             found.append(numbers)
-            if seed == config.seeds[0]:
+            if seed == seeds[0]:
                 rows["held-out"] = images.pop("held-out")
                 rows |= {f"{system} {x}": row for x, row in images.items()}
         table.append(line_of(system, found))

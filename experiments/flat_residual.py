@@ -10,7 +10,6 @@ import keras
 from keras import ops
 
 from vqvae2_tf import layers
-from vqvae2_tf.autoencoders.hr_vqvae import FLAGS
 from vqvae2_tf.autoencoders.hr_vqvae import HRVQVAE
 
 
@@ -18,7 +17,8 @@ from vqvae2_tf.autoencoders.hr_vqvae import HRVQVAE
 class FlatQuantizer(keras.layers.Layer):
     """Vector quantizers, each of what those before left.
 
-    Args, call arguments and results are those of `LinkedQuantizer`.
+    Call arguments and results are those of `LinkedQuantizer`, and so are the
+    arguments, but for one commitment cost, in a tuple.
     """
 
     def __init__(
@@ -33,12 +33,12 @@ class FlatQuantizer(keras.layers.Layer):
     ):
         super().__init__(autocast=False, **kwargs)
         self.num_codes = tuple(num_codes)
-        costs = list(commitment_cost) * len(self.num_codes)
+        (cost,) = commitment_cost
         self.layers = [
             layers.VectorQuantizer(
                 count,
                 code_dim,
-                costs[i],
+                cost,
                 ema_decay,
                 dead_code_restart_steps=dead_code_restart_steps,
                 seed=None if seed is None else seed + i,
@@ -79,33 +79,11 @@ class FlatQuantizer(keras.layers.Layer):
 class FlatResidual(HRVQVAE):
     """HR-VQVAE's networks around a `FlatQuantizer`; see `HRVQVAE`."""
 
-    def __init__(
-        self,
-        num_codes=(8, 8, 8),
-        code_dim=32,
-        commitment_cost=(0.25,),
-        ema_decay=0.99,
-        dead_code_restart_steps=0,
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(
-            num_codes=num_codes, code_dim=code_dim, seed=seed, **kwargs
-        )
-        self.quantizer = FlatQuantizer(
-            num_codes,
-            code_dim,
-            commitment_cost,
-            ema_decay,
-            dead_code_restart_steps,
-            seed,
-            dtype=self.dtype_policy.name,
-        )
+    quantizer_class = FlatQuantizer
 
     def counted_codes(self, codes, levels):
         # Codes of a layer mean the same whatever the codes before.
         return super(HRVQVAE, self).counted_codes(codes, levels)
 
 
-FlatResidual.FLAGS = FLAGS
 Model = FlatResidual

@@ -90,6 +90,10 @@ class TestNetwork:
         with pytest.raises(ValueError, match="`stride` 4 .* 14x24"):
             getattr(model, method)(random_images(14))
 
+    def test_stride_must_be_a_power_of_two(self):
+        with pytest.raises(ValueError, match="`stride` must be powers.* 6"):
+            HRVQVAE(**{**SMALL, "stride": 6})
+
     def test_codes_and_pixels_out_of_range_raise(self, model):
         codes = [np.zeros((1, 4, 6), "int32") for _ in range(3)]
         codes[1][0, 0, 1] = 2

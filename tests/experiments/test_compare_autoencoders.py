@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.helpers import array
 from tests.helpers import normal
+from vqvae2_tf.errors import UserError
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
 
@@ -69,9 +70,20 @@ def test_a_line_has_the_means_over_the_seeds():
 
     line = compare.line_of("any", [numbers(0.01, 1.0), numbers(0.03, 0.9)])
     found = dict(zip(compare.HEAD, line, strict=True))
-    assert found["MSE"] == "0.02000 ±0.01000"
+    assert found["MSE"] == "0.02000 ±0.01414"
     assert found["PSNR"] == "16.99"
     assert (found["usage"], found["perplexity"]) == ("95%, 50%", "3, 2")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [("--dry_run", "--dry_run"), ("--seeds=0,x", "--seed.*x")],
+)
+def test_bad_arguments_are_refused(argument, words, tmp_path):
+    arguments = ["--dataset=none", f"--run_dir={tmp_path}", argument]
+    with pytest.raises(UserError, match=words):
+        compare.main(arguments)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.large

@@ -32,6 +32,14 @@ def test_equals_numpy(next_stride):
     assert_close(run(layer, x), expected, 1e-4, 1e-4)
 
 
-def test_stride_must_be_a_power_of_two():
-    with pytest.raises(ValueError, match="powers of two"):
-        ContributionDecoder(6, 2, 3, 8, 1)
+@pytest.mark.parametrize(
+    ("strides", "message"),
+    [
+        ((6, 2), "powers of two"),
+        ((1, 1), "at least 2.*1, 1"),
+        ((4, 8), "divide it.*4, 8"),
+    ],
+)
+def test_other_strides_are_refused(strides, message):
+    with pytest.raises(ValueError, match=message):
+        ContributionDecoder(*strides, 3, 8, 1)

@@ -437,6 +437,7 @@ def test_mixed_bfloat16_keeps_float32_statistics():
     [
         ({"num_codes": ()}, "`num_codes`.*one number a layer"),
         ({"commitment_cost": (1.0, 2.0)}, "`commitment_cost`.*3 layers"),
+        ({"num_codes": (512, 512, 512)}, "`num_codes`.*at most 16,777,216"),
     ],
 )
 def test_mistakes_raise(arguments, message):

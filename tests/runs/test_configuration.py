@@ -228,7 +228,7 @@ def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
         ("--image_size=30", "--strides .* divide .* 30x30"),
         ("--image_size=16,16,3", "--image_size.*16,16,3"),
         ("--image_size=big", "--image_size.*'big'"),
-        ("--strides=6,2", "stride.* powers of two.*6"),
+        ("--strides=6,2", "--strides.* powers of two.*6"),
         ("--strides=", "--strides"),
         ("--channels=2", "--channels.*1, 3"),
         ("--augment=twirl", "--augment.*'twirl'"),

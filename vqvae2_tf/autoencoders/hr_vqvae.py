@@ -6,6 +6,7 @@ from vqvae2_tf import layers
 from vqvae2_tf.autoencoders.base import IMAGES
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.flags import Flag
+from vqvae2_tf.layers.upsampler import num_halvings
 from vqvae2_tf.level import Level
 
 FLAGS = (
@@ -83,6 +84,7 @@ class HRVQVAE(Autoencoder):
     """
 
     FLAGS = FLAGS
+    quantizer_class = layers.LinkedQuantizer
 
     def __init__(
         self,
@@ -100,13 +102,14 @@ class HRVQVAE(Autoencoder):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        num_halvings(stride, "stride")  # Raises if it is no power of two.
         self.stride = stride
         self.channels = channels
         policy = self.dtype_policy.name
         widths = (hidden_units, residual_units, residual_layers)
         self.encoder = layers.Encoder(stride, *widths, dtype=policy)
         self.projection = layers.projection(code_dim, dtype=policy)
-        self.quantizer = layers.LinkedQuantizer(
+        self.quantizer = self.quantizer_class(
             num_codes,
             code_dim,
             commitment_cost,

@@ -11,8 +11,9 @@ status is then 1. Started again, the command resumes with the images that are
 not done yet.
 
 With --contributions each PNG explains an image, as in figure 1 of MS-VQVAE: a
-row a level, coarsest first, with what the level adds to the coarser ones (grey
-where that is nothing) and with their sum, and the image itself below.
+row a level, coarsest first, with what the level adds to the coarser ones (the
+difference of the two images, grey where that is nothing) and with their sum,
+and the image itself below.
 """
 
 import itertools

@@ -20,7 +20,7 @@ class ContributionDecoder(keras.layers.Layer):
     before (at least 8). The map on the way is what the next scale is told.
 
     Args:
-        stride: Factor up to the image's size, a power of two.
+        stride: Factor up to the image's size, a power of two from 2 on.
         next_stride: Factor up to the next scale's size, a power of two that
             divides `stride`; 1 for the finest scale, which has no next one.
         filters: Width of the output.
@@ -36,7 +36,7 @@ class ContributionDecoder(keras.layers.Layer):
         filters]`, not bounded.
 
     Raises:
-        ValueError: If a stride is not a power of two.
+        ValueError: If a stride is not such a number.
     """
 
     def __init__(
@@ -55,6 +55,11 @@ class ContributionDecoder(keras.layers.Layer):
             hidden_units, hidden_units // 2, residual_layers, dtype=policy
         )
         count = num_halvings(stride)
+        if stride < 2 or stride % next_stride:
+            raise ValueError(
+                "`stride` must be at least 2, and `next_stride` divide it. "
+                f"Received: {stride}, {next_stride}"
+            )
         self._steps_to_next = num_halvings(next_stride)
         widths = [
             max(hidden_units >> (i + 1), _LEAST_UNITS) for i in range(count - 1)

@@ -1,6 +1,7 @@
 """Residual quantizer whose codebooks are linked to the codes before."""
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
@@ -85,6 +86,11 @@ class LinkedQuantizer(keras.layers.Layer):
         self.num_codes = tuple(num_codes)
         if not self.num_codes:
             raise ValueError("`num_codes` must hold one number a layer.")
+        if math.prod(self.num_codes) > 2**24:
+            raise ValueError(
+                "`num_codes`: the last layer has their product of codewords, "
+                f"at most {2**24:,}. Received: {self.num_codes}"
+            )
         costs = np.ravel(commitment_cost).tolist()
         if len(costs) not in (1, len(self.num_codes)):
             raise ValueError(

@@ -7,14 +7,18 @@ from vqvae2_tf.layers.biased import Conv2D
 from vqvae2_tf.layers.upsampling_conv import UpsamplingConv
 
 
-def num_halvings(stride: int) -> int:
+def num_halvings(stride: int, name: str = "strides") -> int:
     """log2 of a stride.
+
+    Args:
+        stride: A power of two.
+        name: What the error calls it.
 
     Raises:
         ValueError: If `stride` is not 1, 2, 4, 8, ...
     """
     if stride < 1 or stride & (stride - 1):
-        raise ValueError(f"`strides` must be powers of two. Received: {stride}")
+        raise ValueError(f"`{name}` must be powers of two. Received: {stride}")
     return stride.bit_length() - 1
 
 
