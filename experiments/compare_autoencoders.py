@@ -160,6 +160,9 @@ def main(arguments):
     given = [a for a in arguments if a.startswith(SEEDS)] or [f"{SEEDS}0"]
     seeds = given[-1].removeprefix(SEEDS).split(",")
     arguments = [a for a in arguments if not a.startswith(SEEDS)]
+    for argument in arguments:
+        if argument.startswith(("--autoencoder", "--num_codes", "--stage")):
+            raise UserError(f"{argument}: this is the same in all comparisons.")
     runs = {}
     for system, flags in SYSTEMS.items():
         line = [*arguments, *flags.split(), "--stage=autoencoder"]

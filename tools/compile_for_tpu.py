@@ -342,7 +342,7 @@ def main(arguments):
     if not importlib.util.find_spec("libtpu"):
         raise UserError(
             "compilation for TPUs needs libtpu; install it with "
-            "pip install 'vqvae2_tf[tpu-plan]'."
+            "pip install -e '.[tpu-plan]'."
         )
     # libtpu ends the process at flags that only other devices' XLA knows.
     os.environ.pop("XLA_FLAGS", None)

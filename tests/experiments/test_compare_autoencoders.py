@@ -77,7 +77,11 @@ def test_a_line_has_the_means_over_the_seeds():
 
 @pytest.mark.parametrize(
     ("argument", "words"),
-    [("--dry_run", "--dry_run"), ("--seeds=0,x", "--seed.*x")],
+    [
+        ("--dry_run", "--dry_run"),
+        ("--seeds=0,x", "--seed.*x"),
+        ("--num_codes=64", "--num_codes=64: this is the same"),
+    ],
 )
 def test_bad_arguments_are_refused(argument, words, tmp_path):
     arguments = ["--dataset=none", f"--run_dir={tmp_path}", argument]

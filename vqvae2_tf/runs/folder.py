@@ -246,10 +246,13 @@ def _differing(config, earlier, role):
         # Priors alone are trained without a look at the images. Otherwise the
         # images count, not the path of their folder.
         labels.pop("dataset", None)
+    differing = {n: x for n, x in labels.items() if before.get(n) != now[n]}
+    # Other networks have other flags, which would hide what was changed.
+    chosen = {"autoencoder", "prior"} & differing.keys()
     return [
         f"{label} ({before.get(name)!r} then, {now[name]!r} now)"
-        for name, label in sorted(labels.items())
-        if before.get(name) != now[name]
+        for name, label in sorted(differing.items())
+        if name in chosen or not chosen
     ]
 
 

@@ -1,5 +1,6 @@
 """The networks of a configuration, found by the names that flags give."""
 
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -62,7 +63,7 @@ def find(flag: str, name: str) -> type[Trainable]:
     if not isinstance(model, type) or not issubclass(model, base):
         raise UserError(
             f"--{flag}={name}: expected one of {', '.join(_own(flag))}, or the "
-            f"full path of a module with a class Model, a {base.__name__}."
+            f"full path of a module with a Model, a class of {base.__name__}."
         )
     return model
 
@@ -103,21 +104,21 @@ def prior_defaults(names: Sequence[str]) -> dict[str, list]:
 def check_no_others_flags(arguments: Sequence[str], table: Iterable[Flag]):
     """Raises `UserError` for flags of networks that were not chosen."""
     known = {flag.name for flag in table}
-    others = {}
+    others = collections.defaultdict(list)
     for other in _own("autoencoder"):
         for flag in find("autoencoder", other).FLAGS:
-            others[flag.name] = f"--autoencoder={other}"
+            others[flag.name].append(f"--autoencoder={other}")
     for other in _own("prior"):
         prior = find("prior", other)
         for flag in (*prior_flags(prior), *prior.SAMPLING_FLAGS):
-            others[flag.name] = f"--prior={other}"
+            others[flag.name].append(f"--prior={other}")
     for argument in arguments:
         given = argument.partition("=")[0]
         for name in others.keys() - known:
             if given in (f"--{name}", f"--no{name}"):
                 raise UserError(
-                    f"--{name} is a flag of {others[name]}, which was not "
-                    "chosen."
+                    f"--{name} is a flag of {' and of '.join(others[name])}, "
+                    "which was not chosen."
                 )
 
 
