@@ -11,6 +11,7 @@ from tests.helpers import array
 from tests.helpers import integers
 from tests.helpers import normal
 from tests.helpers import one_shard
+from vqvae2_tf.autoencoders import HRVQVAE
 from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
@@ -52,16 +53,18 @@ def codes(count=10):
 
 def make_autoencoder(name, random):
     """Without random draws, it starts with a codebook."""
+    two_levels = {"strides": (2, 2), "num_codes": 6}
     if name == "ms_vqvae":
-        model_class, own = MSVQVAE, {"decoder_units": 6.0}
+        model_class, own = MSVQVAE, {**two_levels, "decoder_units": 6.0}
+    elif name == "hr_vqvae":
+        model_class, own = HRVQVAE, {"stride": 4, "num_codes": (3, 2, 2)}
     else:
-        model_class, own = VQVAE2, {"level_dropout": 0.5 if random else 0.0}
+        dropout = 0.5 if random else 0.0
+        model_class, own = VQVAE2, {**two_levels, "level_dropout": dropout}
     model = model_class(
-        strides=(2, 2),
         hidden_units=8,
         residual_units=2,
         residual_layers=1,
-        num_codes=6,
         code_dim=3,
         dead_code_restart_steps=2 if random else 0,
         seed=0,
@@ -69,8 +72,14 @@ def make_autoencoder(name, random):
     )
     model.build((None, 8, 8, 3))
     if not random:
-        for i, quantizer in enumerate(model.quantizers):
-            quantizer.set_codebook(normal(6, 3, seed=i))
+        linked = name == "hr_vqvae"
+        quantizers = model.quantizer.layers if linked else model.quantizers
+        for i, quantizer in enumerate(quantizers):
+            codebook = normal(quantizer.num_codes, 3, seed=i)
+            quantizer.ema_sums.assign(codebook)
+            quantizer.initialized.assign(
+                np.ones(quantizer.initialized.shape, bool)
+            )
     return model
 
 
@@ -98,7 +107,7 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
     """The trainer of an autoencoder or the prior.
 
     Args:
-        name: `autoencoder`, `ms_vqvae` or `prior`.
+        name: `autoencoder`, `ms_vqvae`, `hr_vqvae` or `prior`.
         random: Whether the network draws random numbers in training.
         rate: Learning rate.
         devices: As for `--strategy`, or `Devices`.
