@@ -88,6 +88,30 @@ def initial_codebook(quantizer, z, codes):
     return sums / decay
 
 
+def unused_steps(quantizer):
+    """Each codebook's, one after the other; none without restarts."""
+    weights = [w for w in quantizer.weights if w.name == "unused_steps"]
+    return [array(w).copy() for w in weights]
+
+
+def restarts(quantizer, before):
+    """Number of codes that a step drew anew, after steps without use.
+
+    Args:
+        quantizer: After the step.
+        before: Its `unused_steps` before the step.
+    """
+    counts = [array(w) for w in quantizer.weights if w.name == "ema_counts"]
+    # A code that comes into use again has unused steps no more either, but a
+    # count of exactly 1 is a new code's.
+    return sum(
+        np.sum((old > 0) & (new == 0) & (count == 1))
+        for old, new, count in zip(
+            before, unused_steps(quantizer), counts, strict=False
+        )
+    )
+
+
 def nearest_vector(codebook, z):
     """Index of, and distance to, the batch's vector next to each codeword."""
     vectors = z.reshape(-1, z.shape[-1])
@@ -625,9 +649,9 @@ def compare_replicas(strategy, make):
             )
         )
         codes, losses = map(strategy.experimental_local_results, step(halves))
+        before = unused_steps(alone)
         expected = alone(z, training=True)
-        counts = [w for w in alone.weights if w.name == "ema_counts"]
-        num_restarts += sum(np.sum(array(w) == 1) for w in counts)
+        num_restarts += restarts(alone, before)
         found = [np.stack(tf.nest.flatten(x)) for x in codes]
         wanted = np.stack(tf.nest.flatten(expected["codes"]))
         np.testing.assert_array_equal(np.concatenate(found, axis=1), wanted)
