@@ -279,7 +279,10 @@ def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
         ("--prior=no.such", "--prior=no.such: expected .*, a class of Prior"),
         ("--prior=./toy.py", "--prior=./toy.py: expected one of pixelsnail"),
         (f"--prior={','.join(3 * ['pixelsnail'])}", "--prior.* top, bottom"),
-        ("--prior=json.decoder", "--prior=json.decoder.*Model, a class of Prior"),
+        (
+            "--prior=json.decoder",
+            "--prior=json.decoder.*Model, a class of Prior",
+        ),
     ],
 )
 def test_bad_values_are_reported_with_their_flag(arguments, message):
