@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pytest
 
 from tests.helpers import normal
 from tests.small_run import IMAGE_SIZE
@@ -11,6 +12,7 @@ from vqvae2_tf.commands import export
 from vqvae2_tf.export import load
 
 
+@pytest.mark.large
 def test_a_run_is_exported_again_over_other_models(small_run, tmp_path, capsys):
     own = small_run.run_dir / "saved_models"
     # Some other model, which must not pass for the run's.

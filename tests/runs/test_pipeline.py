@@ -86,6 +86,7 @@ def test_a_run_that_was_stopped_resumes_to_the_same_end(
         assert after[name] == before[name]
 
 
+@pytest.mark.large
 def test_stages_make_what_the_whole_makes(small_run, tmp_path, capsys):
     # Each stage in a folder that has no more than it needs.
     staged = tmp_path / "staged"
@@ -169,6 +170,7 @@ def test_an_autoencoder_of_cached_images_is_the_same(
     assert_one_sentence(message, f"{shard.parent}", "remove that folder")
 
 
+@pytest.mark.large
 def test_priors_go_on_to_more_steps(
     small_run, own_run, tmp_path, monkeypatch, capsys
 ):

@@ -141,7 +141,12 @@ def trained(prior, codes, labels=None, coarser=(), steps=30):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"output_layers": 1, "kernel_size": 5}, VARIANTS["everything"]],
+    [
+        pytest.param(
+            {"output_layers": 1, "kernel_size": 5}, marks=pytest.mark.large
+        ),
+        VARIANTS["everything"],
+    ],
 )
 def test_trained_logits_are_those_of_the_call(arguments):
     # Every row counts on from where the one above began: to be learned by

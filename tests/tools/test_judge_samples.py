@@ -53,7 +53,9 @@ class Remembering:
         return emoji64.read_images()[images] / 127.5 - 1.0
 
 
-@pytest.mark.parametrize("column", ["group", "subgroup"])
+@pytest.mark.parametrize(
+    "column", ["group", pytest.param("subgroup", marks=pytest.mark.large)]
+)
 def test_training_images_are_known_and_found_out(monkeypatch, capsys, column):
     names = list(dict.fromkeys(row[column] for row in emoji64.read_rows()))
     config = SimpleNamespace(temperature=[0.5, 0.25])

@@ -203,6 +203,7 @@ def test_weights_of_a_file_are_loaded(untrained, trained):
         np.testing.assert_array_equal(array(a), array(b))
 
 
+@pytest.mark.large
 def test_training_in_bfloat16_ends_near_float32(trained, tmp_path):
     model, trainer = make(dtype=dtype_policy("bfloat16"))
     metrics = train(model, trainer, tmp_path)
