@@ -101,15 +101,11 @@ def measure(config):
         "encode_ms": _milliseconds(model.encode, first),
         "decode_ms": _milliseconds(model.decode, codes),
     }
-    rows = {}
-    for count in range(1, len(names) + 1):
-        shown = {
-            name: maps[:_SHOWN]
-            if name in names[:count]
-            else np.full_like(maps[:_SHOWN], model.levels[name].unknown)
-            for name, maps in codes.items()
-        }
-        rows[f"{count} of {len(names)}"] = model.decode(shown)
+    few = {name: maps[:_SHOWN] for name, maps in codes.items()}
+    rows = {
+        f"{n} of {len(names)}": model.decode_levels(few, names[:n])
+        for n in range(1, len(names) + 1)
+    }
     return numbers, {"held-out": first[:_SHOWN], **rows}
 
 

@@ -1,6 +1,7 @@
 """What the tests share: gradients, compilation and NumPy convolutions."""
 
 import contextlib
+import inspect
 from unittest import mock
 
 import keras
@@ -228,6 +229,26 @@ def compiled(function, layer):
         return graph(*keras.tree.map_structure(tf.convert_to_tensor, args))
 
     return run
+
+
+def save_and_load(model, arguments, images, path):
+    """A saved and loaded model, which is checked to be the same.
+
+    Args:
+        model: Made with `arguments`, which are all but its class' `kwargs`.
+        arguments: dict.
+        images: Its input.
+        path: Folder for the file.
+    """
+    parameters = inspect.signature(type(model)).parameters
+    assert set(parameters) - {"kwargs"} == set(arguments)
+    model.save(path / "model.keras")
+    with zero_initializers():
+        loaded = keras.saving.load_model(path / "model.keras")
+    for old, new in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(array(old), array(new))
+    assert_close(run(loaded, images), run(model, images), 1e-6, 1e-6)
+    return loaded
 
 
 def assert_close(actual, expected, rtol=1e-5, atol=1e-5):

@@ -55,52 +55,21 @@ def tpu_strategy():
     return tf.distribute.TPUStrategy(NoTPU())
 
 
-def autoencoder():
-    model = VQVAE2(
-        strides=(2, 2),
+def autoencoder(model_class, **own):
+    model = model_class(
         hidden_units=4,
         residual_units=2,
         residual_layers=1,
-        num_codes=6,
         code_dim=3,
-        level_dropout=0.1,
-        level_dropout_steps=10,
         dead_code_restart_steps=2,
         seed=0,
+        **own,
     )
     model.build((None, 8, 12, 3))
     return model
 
 
-def ms_vqvae():
-    model = MSVQVAE(
-        strides=(2, 2),
-        hidden_units=4,
-        residual_units=2,
-        residual_layers=1,
-        decoder_units=4.0,
-        num_codes=6,
-        code_dim=3,
-        dead_code_restart_steps=2,
-        seed=0,
-    )
-    model.build((None, 8, 12, 3))
-    return model
-
-
-def hr_vqvae():
-    model = HRVQVAE(
-        stride=4,
-        hidden_units=4,
-        residual_units=2,
-        residual_layers=1,
-        num_codes=(4, 2, 3),
-        code_dim=3,
-        dead_code_restart_steps=2,
-        seed=0,
-    )
-    model.build((None, 8, 12, 3))
-    return model
+TWO_LEVELS = {"strides": (2, 2), "num_codes": 6}
 
 
 def prior(index):
@@ -115,9 +84,11 @@ def prior(index):
 
 
 NETWORKS = {
-    "autoencoder": autoencoder,
-    "ms_vqvae": ms_vqvae,
-    "hr_vqvae": hr_vqvae,
+    "autoencoder": lambda: autoencoder(
+        VQVAE2, level_dropout=0.1, level_dropout_steps=10, **TWO_LEVELS
+    ),
+    "ms_vqvae": lambda: autoencoder(MSVQVAE, decoder_units=4.0, **TWO_LEVELS),
+    "hr_vqvae": lambda: autoencoder(HRVQVAE, stride=4, num_codes=(4, 2, 3)),
     "top prior": lambda: prior(0),
     "bottom prior": lambda: prior(1),
 }

@@ -51,22 +51,13 @@ def main(arguments):
         )
     levels = [name for name in model.levels if name in names]
 
-    def decode(codes, shown):
-        """Images of some levels."""
-        hidden = {
-            name: np.full_like(codes[name], level.unknown)
-            for name, level in model.levels.items()
-            if name not in shown
-        }
-        return model.decode({**codes, **hidden})
-
     def reconstruct(images):
-        return decode(model.encode(images), levels)
+        return model.decode_levels(model.encode(images), levels)
 
     def explain(images):
         codes = model.encode(images)
         counts = range(1, len(levels) + 1)
-        sums = [decode(codes, levels[:count]) for count in counts]
+        sums = [model.decode_levels(codes, levels[:n]) for n in counts]
         shares = [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
         pairs = zip(shares, sums, strict=True)
         return [*(np.stack(pair, axis=1) for pair in pairs), images[:, None]]

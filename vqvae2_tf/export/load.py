@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 
@@ -101,6 +102,17 @@ class _Loaded:
             for name, level in self.levels.items()
         ]
         return self._model.decode(*maps).numpy()
+
+    def decode_levels(
+        self, codes: Mapping[str, np.ndarray], names: Collection[str]
+    ) -> np.ndarray:
+        """Images of some of the levels, the others left out; see `decode`."""
+        hidden = {
+            name: np.full_like(codes[name], level.unknown)
+            for name, level in self.levels.items()
+            if name not in names
+        }
+        return self.decode({**codes, **hidden})
 
 
 class Autoencoder(_Loaded):
