@@ -67,6 +67,7 @@ def test_a_finished_run_is_left_as_it_is(small_run, own_run):
     assert after == before
 
 
+@pytest.mark.large
 def test_a_run_that_was_stopped_resumes_to_the_same_end(
     small_run, own_run, monkeypatch, capsys
 ):

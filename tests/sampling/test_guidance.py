@@ -66,7 +66,10 @@ def test_codes_are_those_of_the_naive_sampler(prior, inputs):
 
 
 @pytest.mark.parametrize("is_tensor", [False, True])
-@pytest.mark.parametrize("scale", [0.0, 1.0, 8.0])
+@pytest.mark.parametrize(
+    "scale",
+    [*(pytest.param(x, marks=pytest.mark.large) for x in (0.0, 1.0)), 8.0],
+)
 def test_a_scale_is_an_option_of_samples(prior, inputs, scale, is_tensor):
     def sampled():
         value = ops.convert_to_tensor(scale) if is_tensor else scale

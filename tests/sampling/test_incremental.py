@@ -139,14 +139,10 @@ def trained(prior, codes, labels=None, coarser=(), steps=30):
     return prior
 
 
+@pytest.mark.large
 @pytest.mark.parametrize(
     "arguments",
-    [
-        pytest.param(
-            {"output_layers": 1, "kernel_size": 5}, marks=pytest.mark.large
-        ),
-        VARIANTS["everything"],
-    ],
+    [{"output_layers": 1, "kernel_size": 5}, VARIANTS["everything"]],
 )
 def test_trained_logits_are_those_of_the_call(arguments):
     # Every row counts on from where the one above began: to be learned by

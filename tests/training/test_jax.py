@@ -109,7 +109,14 @@ trainer.save(f"{folder}/jax_then_tensorflow")
 """
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "autoencoder",
+        pytest.param("prior", marks=pytest.mark.large),
+        *NETWORKS[2:],
+    ],
+)
 def test_a_step_is_that_of_tensorflow_and_each_goes_on_with_the_other(
     name, tmp_path
 ):
