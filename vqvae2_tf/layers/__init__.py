@@ -5,6 +5,7 @@ from vqvae2_tf.layers.biased import Conv2DTranspose
 from vqvae2_tf.layers.biased import Dense
 from vqvae2_tf.layers.causal_attention import CausalAttention
 from vqvae2_tf.layers.causal_conv import CausalConv2D
+from vqvae2_tf.layers.class_embedding import ClassEmbedding
 from vqvae2_tf.layers.conditioning_stack import BottleneckBlock
 from vqvae2_tf.layers.conditioning_stack import ConditioningStack
 from vqvae2_tf.layers.contribution_decoder import ContributionDecoder

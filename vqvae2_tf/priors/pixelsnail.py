@@ -8,6 +8,7 @@ from vqvae2_tf.flags import CONDUCT
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.layers import CausalAttention
 from vqvae2_tf.layers import CausalConv2D
+from vqvae2_tf.layers import ClassEmbedding
 from vqvae2_tf.layers import ConditioningStack
 from vqvae2_tf.layers import GatedResidual
 from vqvae2_tf.layers import Upsampler
@@ -70,7 +71,7 @@ class PixelSNAIL(RasterPrior):
     Call arguments:
         codes: `[B, H, W]` int32 in [0, K).
         labels: `[B]` int32 in [0, num_classes), if there are classes; -1 for
-            none, whose embedding is 0.
+            none (see `ClassEmbedding`).
         coarser: List of `[B, h, w]` int32, coarsest first, one for each of
             the coarser levels.
         training: Whether dropout and batch statistics are active.
@@ -153,7 +154,10 @@ class PixelSNAIL(RasterPrior):
         # Built here, since first weights are drawn in this order.
         self.head.build((None, *self.level.size, hidden_units))
         if num_classes:
-            self.class_embedding = embedding(num_classes)
+            self.class_embedding = ClassEmbedding(
+                num_classes, hidden_units, bool(label_dropout), dtype=policy
+            )
+            self.class_embedding.build()
         if self.coarser:
             self.coarser_embeddings = [
                 embedding(other.num_codes) for other in self.coarser
@@ -225,9 +229,7 @@ class PixelSNAIL(RasterPrior):
         self.check_conditions(labels, coarser)
         conditions = {}
         if labels is not None:
-            embedding = self.class_embedding(ops.maximum(labels, 0))
-            known = ops.cast(labels >= 0, embedding.dtype)[:, None]
-            conditions["class_embedding"] = embedding * known
+            conditions["class_embedding"] = self.class_embedding(labels)
         if coarser:
             height, width = self.coarser[-1].size
             maps = []

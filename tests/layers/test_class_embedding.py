@@ -1,0 +1,31 @@
+"""Vectors of classes, and of none."""
+
+import numpy as np
+import pytest
+
+from tests.helpers import array
+from tests.helpers import run
+from vqvae2_tf.layers import ClassEmbedding
+
+pytestmark = pytest.mark.any_backend
+
+LABELS = np.array([2, -1, 0, -1], "int32")
+
+
+def test_each_class_has_its_vector_and_none_is_zero():
+    layer = ClassEmbedding(3, 4)
+    vectors = array(run(lambda: layer(LABELS)))
+    (weights,) = layer.get_weights()
+    assert weights.shape == (3, 4)
+    zeros = np.zeros(4)
+    np.testing.assert_array_equal(
+        vectors, [weights[2], zeros, weights[0], zeros]
+    )
+
+
+def test_none_learns_a_vector_of_its_own():
+    layer = ClassEmbedding(3, 4, learns_none=True)
+    vectors = array(run(lambda: layer(LABELS)))
+    (weights,) = layer.get_weights()
+    assert weights.shape == (4, 4)
+    np.testing.assert_array_equal(vectors, weights[[2, 3, 0, 3]])
