@@ -1,0 +1,119 @@
+"""Causal attention that never has all logits in memory."""
+
+from keras import ops
+
+from vqvae2_tf.layers.dropout import dropout
+from vqvae2_tf.layers.recomputation import DrawnSeed
+from vqvae2_tf.layers.recomputation import zero_after
+
+
+def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
+    """Causal attention in blocks of queries, whose weights are never kept.
+
+    Each position attends to itself and to all earlier positions. Each block of
+    queries has the keys up to the block's end, and its gradient computes its
+    weights again. It waits for the previous block, in the forward and in the
+    backward pass: otherwise TensorFlow computes all blocks at once. Softmax is
+    float32.
+
+    Args:
+        q: `[B, heads, P, D]` float, queries, scaled.
+        k: `[B, heads, P, D]`, keys.
+        v: `[B, heads, P, D]`, values.
+        query_block: Positions whose logits are computed at once.
+        logits_dropout: `keras.layers.Dropout` whose rate and random numbers
+            the logits have, or None.
+
+    Returns:
+        `[B, heads, P, D]` of the dtype of `v`.
+    """
+    positions = q.shape[2]
+    rate = logits_dropout.rate if logits_dropout else 0.0
+    blocks = [
+        (start, min(start + query_block, positions))
+        for start in range(0, positions, query_block)
+    ]
+    seeds = [
+        DrawnSeed(logits_dropout.seed_generator) if rate else None
+        for _ in blocks
+    ]
+
+    def sliced(x, start, stop, before):
+        """`x[:, :, start:stop]`, computed after `before`."""
+        batch, heads, count, size = ops.shape(x)
+        start_then = ops.minimum(
+            start + zero_after(before, "int32"), count - (stop - start)
+        )
+        return ops.slice(
+            x, (0, 0, start_then, 0), (batch, heads, stop - start, size)
+        )
+
+    def drop(logits, seed, before):
+        if not rate:
+            return logits
+        return dropout(logits, rate, seed.after(before))
+
+    def inputs_and_weights(q, k, v, start, stop, seed, before):
+        """A block's, the weights `[B, heads, stop - start, stop]` float32.
+
+        With its queries, and the keys and values that they attend to.
+        """
+        queries = sliced(q, start, stop, before)
+        keys = sliced(k, 0, stop, before)
+        values = sliced(v, 0, stop, before)
+        logits = ops.einsum("bhqd,bhkd->bhqk", queries, keys)
+        logits = drop(ops.cast(logits, "float32"), seed, before)
+        is_later = ops.arange(stop) > ops.arange(start, stop)[:, None]
+        weights = ops.softmax(ops.where(is_later, -1e30, logits))
+        return queries, keys, values, weights
+
+    @ops.custom_gradient
+    def attend(q, k, v):
+        attended = []
+        for (start, stop), seed in zip(blocks, seeds, strict=True):
+            before = attended[-1] if attended else q
+            *_, values, weights = inputs_and_weights(
+                q, k, v, start, stop, seed, before
+            )
+            weights = ops.cast(weights, values.dtype)
+            attended.append(ops.einsum("bhqk,bhkd->bhqd", weights, values))
+
+        def gradient(d_attended):
+            dq, dk, dv = [], [], []
+            # Gradients of the keys and values from later queries.
+            dk_rest = dv_rest = 0.0
+            for (start, stop), seed in zip(
+                blocks[::-1], seeds[::-1], strict=True
+            ):
+                before = dq[-1] if dq else d_attended
+                upstream = sliced(d_attended, start, stop, before)
+                queries, keys, values, weights = inputs_and_weights(
+                    q, k, v, start, stop, seed, before
+                )
+                d_weights = ops.einsum("bhqd,bhkd->bhqk", upstream, values)
+                d_weights = weights * ops.cast(d_weights, "float32")
+                d_logits = d_weights - weights * ops.sum(
+                    d_weights, axis=-1, keepdims=True
+                )
+                # Dropout is linear: its gradient is the same dropout.
+                d_logits = drop(d_logits, seed, before)
+                d_logits = ops.cast(d_logits, q.dtype)
+                weights = ops.cast(weights, v.dtype)
+                dq.append(ops.einsum("bhqk,bhkd->bhqd", d_logits, keys))
+                dk_part = ops.einsum("bhqk,bhqd->bhkd", d_logits, queries)
+                dv_part = ops.einsum("bhqk,bhqd->bhkd", weights, upstream)
+                dk_rest = dk_rest + ops.cast(dk_part, "float32")
+                dv_rest = dv_rest + ops.cast(dv_part, "float32")
+                # No earlier query attends to this block's keys.
+                dk.append(dk_rest[:, :, start:])
+                dv.append(dv_rest[:, :, start:])
+                dk_rest = dk_rest[:, :, :start]
+                dv_rest = dv_rest[:, :, :start]
+            return [
+                ops.cast(ops.concatenate(parts[::-1], axis=2), q.dtype)
+                for parts in (dq, dk, dv)
+            ]
+
+        return ops.concatenate(attended, axis=2), gradient
+
+    return attend(q, k, v)
