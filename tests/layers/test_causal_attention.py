@@ -17,6 +17,7 @@ from tests.helpers import run
 from tests.helpers import softmax
 from tests.helpers import weight_gradients
 from vqvae2_tf.layers import CausalAttention
+from vqvae2_tf.layers import blockwise_attention
 from vqvae2_tf.layers.dropout import dropout
 
 pytestmark = pytest.mark.any_backend
@@ -141,7 +142,7 @@ def autodiff_attention(layer, queries, memory):
         kept = []
         for start in range(0, 15, layer.query_block):
             stop = min(start + layer.query_block, 15)
-            ones = ops.ones((2, layer.heads, stop - start, stop))
+            ones = ops.ones((2, 1, stop - start, stop))
             generator = layer.dropout.seed_generator
             dropped = dropout(ones, layer.dropout.rate, generator)
             kept.append(
@@ -154,8 +155,13 @@ def autodiff_attention(layer, queries, memory):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-@pytest.mark.parametrize("query_block", [256, 4])
-def test_gradients_equal_those_of_dense_operations(query_block, dropout):
+@pytest.mark.parametrize(
+    ("query_block", "most_kept"), [(256, 0), (4, 0), (4, 2 * 15 * 15)]
+)
+def test_gradients_equal_those_of_dense_operations(
+    monkeypatch, query_block, most_kept, dropout
+):
+    monkeypatch.setattr(blockwise_attention, "MOST_KEPT", most_kept)
     layer = built(8, 2, dropout, query_block)
     targets = normal(2, 3, 5, 8, seed=2)
 
@@ -188,10 +194,11 @@ def test_dropout_differs_from_call_to_call_and_block_to_block():
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="reads TensorFlow's graph")
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_backward_pass_keeps_no_logits(dropout):
+def test_backward_pass_keeps_no_logits(monkeypatch, dropout):
     import tensorflow as tf
 
-    layer = built(8, 2, dropout, query_block=4)
+    monkeypatch.setattr(blockwise_attention, "MOST_KEPT", 2 * 15 * 15 - 1)
+    layer = built(10, 2, dropout, query_block=4)
 
     @tf.function
     def step(memory):

@@ -1,4 +1,4 @@
-"""Causal attention that never has all logits in memory."""
+"""Causal attention that never has all logits of a large map in memory."""
 
 from keras import ops
 
@@ -6,15 +6,22 @@ from vqvae2_tf.layers.dropout import dropout
 from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.recomputation import zero_after
 
+# Most weights a sample, over all heads, that are kept for the gradient: those
+# of 16x16 positions and 8 heads are a quarter of it, of 32x32 four times it.
+MOST_KEPT = 2**21
+
 
 def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
-    """Causal attention in blocks of queries, whose weights are never kept.
+    """Causal attention in blocks of queries.
 
     Each position attends to itself and to all earlier positions. Each block of
-    queries has the keys up to the block's end, and its gradient computes its
-    weights again. It waits for the previous block, in the forward and in the
-    backward pass: otherwise TensorFlow computes all blocks at once. Softmax is
-    float32.
+    queries has the keys up to the block's end; where all weights are many, its
+    gradient computes its weights again. It waits for the previous block, in the
+    forward and in the backward pass: otherwise TensorFlow computes all blocks
+    at once. Softmax is float32.
+
+    Dropout drops a pair of positions in all heads, as Flax' attention does by
+    default: a mask a head takes longer to draw than its logits to compute.
 
     Args:
         q: `[B, heads, P, D]` float, queries, scaled.
@@ -51,30 +58,31 @@ def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
     def drop(logits, seed, before):
         if not rate:
             return logits
-        return dropout(logits, rate, seed.after(before))
+        ones = ops.ones((ops.shape(q)[0], 1, *logits.shape[2:]))
+        return logits * dropout(ones, rate, seed.after(before))
 
-    def inputs_and_weights(q, k, v, start, stop, seed, before):
-        """A block's, the weights `[B, heads, stop - start, stop]` float32.
-
-        With its queries, and the keys and values that they attend to.
-        """
+    def inputs_of(q, k, v, start, stop, before):
+        """A block's queries, and the keys and values that they attend to."""
         queries = sliced(q, start, stop, before)
-        keys = sliced(k, 0, stop, before)
-        values = sliced(v, 0, stop, before)
+        return queries, *(sliced(x, 0, stop, before) for x in (k, v))
+
+    def weights_of(queries, keys, start, stop, seed, before):
+        """A block's weights, `[B, heads, stop - start, stop]` float32."""
         logits = ops.einsum("bhqd,bhkd->bhqk", queries, keys)
         logits = drop(ops.cast(logits, "float32"), seed, before)
         is_later = ops.arange(stop) > ops.arange(start, stop)[:, None]
-        weights = ops.softmax(ops.where(is_later, -1e30, logits))
-        return queries, keys, values, weights
+        return ops.softmax(logits - 1e30 * ops.cast(is_later, "float32"))
+
+    are_kept = q.shape[1] * positions**2 <= MOST_KEPT
 
     @ops.custom_gradient
     def attend(q, k, v):
-        attended = []
+        attended, kept = [], []
         for (start, stop), seed in zip(blocks, seeds, strict=True):
             before = attended[-1] if attended else q
-            *_, values, weights = inputs_and_weights(
-                q, k, v, start, stop, seed, before
-            )
+            queries, keys, values = inputs_of(q, k, v, start, stop, before)
+            weights = weights_of(queries, keys, start, stop, seed, before)
+            kept.append(weights if are_kept else None)
             weights = ops.cast(weights, values.dtype)
             attended.append(ops.einsum("bhqk,bhkd->bhqd", weights, values))
 
@@ -82,19 +90,26 @@ def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
             dq, dk, dv = [], [], []
             # Gradients of the keys and values from later queries.
             dk_rest = dv_rest = 0.0
-            for (start, stop), seed in zip(
-                blocks[::-1], seeds[::-1], strict=True
+            for (start, stop), seed, weights, output in zip(
+                *(x[::-1] for x in (blocks, seeds, kept, attended)),
+                strict=True,
             ):
                 before = dq[-1] if dq else d_attended
                 upstream = sliced(d_attended, start, stop, before)
-                queries, keys, values, weights = inputs_and_weights(
-                    q, k, v, start, stop, seed, before
-                )
+                queries, keys, values = inputs_of(q, k, v, start, stop, before)
+                if weights is None:
+                    weights = weights_of(
+                        queries, keys, start, stop, seed, before
+                    )
                 d_weights = ops.einsum("bhqd,bhkd->bhqk", upstream, values)
-                d_weights = weights * ops.cast(d_weights, "float32")
-                d_logits = d_weights - weights * ops.sum(
-                    d_weights, axis=-1, keepdims=True
+                d_weights = ops.cast(d_weights, "float32")
+                # The sum of weights * d_weights, from what they gave.
+                total = ops.sum(
+                    ops.cast(upstream, "float32") * ops.cast(output, "float32"),
+                    axis=-1,
+                    keepdims=True,
                 )
+                d_logits = weights * (d_weights - total)
                 # Dropout is linear: its gradient is the same dropout.
                 d_logits = drop(d_logits, seed, before)
                 d_logits = ops.cast(d_logits, q.dtype)
