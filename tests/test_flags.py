@@ -133,6 +133,21 @@ class TestFlag:
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             flag.check(value)
 
+    def test_a_choice_has_a_number_in_tensors(self):
+        numbered = MODE.numbered()
+        assert (numbered.dtype, numbered.minimum, numbered.maximum) == (
+            "int32",
+            0,
+            1,
+        )
+        assert MODE.to_numbers("b") == 1
+        assert MODE.to_numbers(["b", "a", 1]) == [1, 0, 1]
+        assert RATE.numbered() is RATE
+        assert RATE.to_numbers([0.5, 0.1]) == [0.5, 0.1]
+        for flag, value in ((MODE, "c"), (RATE, "a")):
+            with pytest.raises(ValueError, match=f"`{flag.name}`: expected"):
+                flag.to_numbers(["b" if flag is MODE else 0.1, value])
+
     @pytest.mark.parametrize(
         ("flag", "values"),
         [

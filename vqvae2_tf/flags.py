@@ -65,6 +65,34 @@ class Flag:
         """A number's dtype: `int32` or `float32`."""
         return f"{self.kind.__name__}32"
 
+    def numbered(self) -> "Flag":
+        """The flag of a tensor: of choices their numbers, from 0 on."""
+        if not self.choices:
+            return self
+        return dataclasses.replace(
+            self,
+            default=0,
+            minimum=0,
+            maximum=len(self.choices) - 1,
+            choices=(),
+        )
+
+    def to_numbers(self, values: Any) -> Any:
+        """Values of `numbered`: each choice as its place among the choices.
+
+        Args:
+            values: One value, or a list of values. Numbers stay as they are.
+
+        Raises:
+            ValueError: If a string is not allowed.
+        """
+        if isinstance(values, list | tuple):
+            return [self.to_numbers(value) for value in values]
+        if not isinstance(values, str):
+            return values
+        self.check(values)
+        return self.choices.index(values)
+
     def parse(self, text: str) -> Any:
         """The value of a text.
 

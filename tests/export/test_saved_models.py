@@ -29,7 +29,13 @@ from vqvae2_tf.sampling import sample_levels
 
 IMAGE_SIZE = (8, 12)
 LABELS, SEED = [2, 0, 1], 5
-DEFAULTS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "guidance": 1.0}
+DEFAULTS = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "guidance": 1.0,
+    "guidance_schedule": 0,
+}
 # What is drawn with: one number, or one a level.
 OPTIONS = {
     "shared": {"temperature": 0.7},
@@ -39,7 +45,11 @@ OPTIONS = {
         "top_k": [1, 6],
         "top_p": [1.0, 0.4],
     },
-    "guided": {"temperature": 0.7, "guidance": [4.0, 1.0]},
+    "guided": {
+        "temperature": 0.7,
+        "guidance": [4.0, 8.0],
+        "guidance_schedule": [1, 0],
+    },
 }
 
 LOADER = """
@@ -60,7 +70,8 @@ def tensors(options):
     return {"temperature": tf.constant(options["temperature"]),
             "top_k": tf.constant(options["top_k"]),
             "top_p": tf.constant(options["top_p"]),
-            "guidance": tf.constant(options["guidance"])}
+            "guidance": tf.constant(options["guidance"]),
+            "guidance_schedule": tf.constant(options["guidance_schedule"])}
 
 labels, seed = tf.constant([2, 0, 1]), tf.constant(5)
 codes = autoencoder.encode(images)
@@ -262,6 +273,7 @@ def test_options_are_described(results, networks):
     for option, flag in zip(options, flags, strict=True):
         # The default is each prior's own.
         assert option.pop("default") == [flag.default] * 2
+        assert option.pop("choices") == list(flag.choices)
         assert option == {name: getattr(flag, name) for name in option}
         assert set(option) >= {"minimum", "maximum", "help"}
 
@@ -368,6 +380,7 @@ def in_python(networks, name, args):
         (["sample", "sample_codes"], {"temperature": np.nan}, "nan"),
         (["sample", "sample_codes"], {"top_k": -1}, "-1"),
         (["sample", "sample_codes"], {"top_p": [1.0, 1.25]}, "1.25"),
+        (["sample", "sample_codes"], {"guidance_schedule": 3}, "3"),
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_sentence(
@@ -385,7 +398,7 @@ def test_a_wrong_argument_is_refused_in_one_sentence(
         for model in models:
             *tensors, last = args
             if isinstance(last, dict):
-                own = {"top_k": "int32"}
+                own = {"top_k": "int32", "guidance_schedule": "int32"}
                 last = {
                     k: tf.constant(v, own.get(k, "float32"))
                     for k, v in last.items()
@@ -414,6 +427,11 @@ def test_a_wrong_number_of_values_is_refused(loaded):
         ([3], {}, "`labels`: .* Received: 3"),
         ([], {}, "`labels`: expected a batch"),
         ([0], {"top_p": [1.0, 1.5]}, "`top_p`: .* Received: 1.5"),
+        (
+            [0],
+            {"guidance_schedule": ["linear", "none"]},
+            "`guidance_schedule`: expected one of constant, .* Received: none",
+        ),
     ],
 )
 def test_a_loaded_generator_refuses_the_same(folder, labels, options, message):
@@ -453,15 +471,18 @@ def test_a_generator_is_loaded(folder, networks, sampled):
         assert (found.name, found.kind) == (flag.name, flag.kind)
         assert found.default == [flag.default] * 2
         assert (found.minimum, found.maximum) == (flag.minimum, flag.maximum)
+        assert list(found.choices) == list(flag.choices)
     assert loaded.class_names == ["ant", "bee", "cow"]
-    codes = loaded.sample_codes(
-        LABELS, SEED, [0, 1, 2], {**DEFAULTS, **OPTIONS["truncated"]}
-    )
-    assert list(codes) == list(loaded.levels) == ["top", "bottom"]
-    for found, expected in zip(
-        codes.values(), sampled["truncated"], strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
+    # A choice by its name or by its number.
+    guided = {**OPTIONS["guided"], "guidance_schedule": ["linear", "constant"]}
+    for name, some in (("truncated", OPTIONS["truncated"]), ("guided", guided)):
+        codes = loaded.sample_codes(
+            LABELS, SEED, [0, 1, 2], {**DEFAULTS, **some}
+        )
+        assert list(codes) == list(loaded.levels) == ["top", "bottom"]
+        np.testing.assert_equal(
+            [*codes.values()], [array(x) for x in sampled[name]]
+        )
 
 
 @pytest.mark.parametrize("name", ["runs [1]", "a*?b", "a\\b", "[x/y]"])

@@ -1,5 +1,7 @@
 """Classifier-free guidance: label dropout, and samples of guided logits."""
 
+import math
+
 import numpy as np
 import pytest
 from keras import ops
@@ -14,11 +16,14 @@ from tests.helpers import run
 from vqvae2_tf.sampling import incremental
 from vqvae2_tf.sampling import naive
 from vqvae2_tf.sampling import sample
+from vqvae2_tf.sampling.guidance import GUIDANCE_FLAGS
 from vqvae2_tf.sampling.guidance import Guided
+from vqvae2_tf.sampling.guidance import scale_at
 from vqvae2_tf.sampling.noise import Noise
 
 pytestmark = pytest.mark.any_backend
 
+SCHEDULES = GUIDANCE_FLAGS[1].choices
 NONE = np.full(4, -1, "int32")
 
 
@@ -38,9 +43,9 @@ def inputs(prior):
     return conditions(prior, 4)
 
 
-def draw(prior, scale=None, draw_codes=incremental.draw, **inputs):
+def draw(prior, scale=None, draw_codes=incremental.draw, schedule=0, **inputs):
     noise = Noise(3, np.arange(4), 1)
-    drawn_from = prior if scale is None else Guided(prior, scale)
+    drawn_from = prior if scale is None else Guided(prior, scale, schedule)
 
     def codes():
         return draw_codes(drawn_from, noise, **inputs)
@@ -58,11 +63,79 @@ def test_logits_are_moved_from_those_of_no_class(prior, inputs):
     assert_close(guided, of_none + 2.5 * (of_class - of_none), 1e-4, 1e-4)
 
 
-def test_codes_are_those_of_the_naive_sampler(prior, inputs):
-    codes = draw(prior, 8.0, **inputs)
-    expected = draw(prior, 8.0, naive.draw, **inputs)
+# Of guidance 3, a quarter and three quarters of the way.
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("constant", 3.0, 3.0),
+        ("linear", 1.5, 2.5),
+        (
+            "power_cosine",
+            2 - math.cos(math.pi / 64),
+            2 - math.cos(27 * math.pi / 64),
+        ),
+    ],
+)
+def test_a_schedule_leads_from_no_guidance_to_all(name, first, second):
+    number = SCHEDULES.index(name)
+    progress = np.array([0, 0.25, 0.75, 1], "float32")
+    scales = array(run(lambda: scale_at(3.0, number, progress)))
+    start = 3.0 if name == "constant" else 1.0
+    expected = np.array([start, first, second, 3.0])
+    assert_close(scales, expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "schedule", [*(pytest.param(i, marks=pytest.mark.large) for i in (0, 1)), 2]
+)
+def test_codes_are_those_of_the_naive_sampler(prior, inputs, schedule):
+    codes = draw(prior, 8.0, schedule=schedule, **inputs)
+    expected = draw(prior, 8.0, naive.draw, schedule, **inputs)
     np.testing.assert_array_equal(codes, expected)
     assert (codes != draw(prior, **inputs)).any()
+    assert not schedule or (codes != draw(prior, 8.0, **inputs)).any()
+
+
+def test_the_scale_grows_in_raster_order(prior, inputs):
+    codes = integers(7, 4, 4, 6)
+    given = {name: inputs[name] for name in ("labels", "coarser")}
+    linear = SCHEDULES.index("linear")
+    of_class, of_none, guided = (
+        array(run(lambda p=p, x=x: p(codes, **{**given, "labels": x})))
+        for p, x in [
+            (prior, given["labels"]),
+            (prior, NONE),
+            (Guided(prior, 3.0, linear), given["labels"]),
+        ]
+    )
+    scales = 1 + 2 * np.arange(24).reshape(4, 6, 1) / 23
+    assert_close(guided, of_none + scales * (of_class - of_none), 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "linear",
+        *(pytest.param(x, marks=pytest.mark.large) for x in (1, np.int32(1))),
+    ],
+)
+def test_a_schedule_is_an_option_of_samples(prior, inputs, value):
+    expected = draw(prior, 8.0, schedule=1, **inputs)
+
+    def sampled():
+        given = value
+        if isinstance(value, np.int32):
+            given = ops.convert_to_tensor(value)
+        options = {"guidance": 8.0, "guidance_schedule": given}
+        return sample(prior, seed=3, **options, **inputs)
+
+    np.testing.assert_array_equal(array(compiled(sampled, prior)()), expected)
+
+
+@pytest.mark.parametrize("value", ["cosine", 3, -1])
+def test_another_schedule_is_refused(prior, inputs, value):
+    with pytest.raises(ValueError, match="`guidance_schedule`: expected"):
+        sample(prior, guidance_schedule=value, **inputs)
 
 
 @pytest.mark.parametrize("is_tensor", [False, True])

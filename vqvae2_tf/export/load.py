@@ -192,7 +192,7 @@ class Generator(_Loaded):
         labels: np.ndarray,
         seed: int,
         sample_ids: np.ndarray,
-        options: Mapping[str, list[float]],
+        options: Mapping[str, list[float | str]],
     ) -> dict[str, np.ndarray]:
         """Draws codes; compiles at the first batch of a size.
 
@@ -200,8 +200,8 @@ class Generator(_Loaded):
             labels: `[B]`, a class for each sample.
             seed: With a sample's number it fixes the sample.
             sample_ids: `[B]`, the samples' numbers.
-            options: Every sampling option by name: one number, or one a
-                level, coarsest first.
+            options: Every sampling option by name: one number or choice, or
+                one a level, coarsest first.
 
         Returns:
             `{"<level>": [B, h, w] int32}`, coarsest first.
@@ -213,13 +213,13 @@ class Generator(_Loaded):
         most = len(self.class_names) - 1 if self.class_names else None
         lowest = 0 if self.class_names else None
         flags.Flag("labels", 0, "Classes.", lowest, most).check_all(labels)
+        tensors = {}
         for flag in self.sampling_flags:
-            flag.check_all(options[flag.name])
-            flag.spread(options[flag.name], list(self.levels))
-        tensors = {
-            flag.name: tf.constant(options[flag.name], flag.dtype)
-            for flag in self.sampling_flags
-        }
+            values = flag.to_numbers(options[flag.name])
+            flag = flag.numbered()
+            flag.check_all(values)
+            flag.spread(values, list(self.levels))
+            tensors[flag.name] = tf.constant(values, flag.dtype)
         batch = tf.constant(labels, tf.int32), tf.constant(sample_ids, tf.int32)
         codes = self._draw(batch, tf.constant(seed, tf.int32), tensors)
         return {name: codes[name].numpy() for name in self.levels}

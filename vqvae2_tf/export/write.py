@@ -80,17 +80,18 @@ def export_generator(
     classes), `seed` an int32 scalar that fixes the result, and `options` a
     dict of every sampling option: one number for all levels or one a level,
     coarsest first. Gives images, `[B, H, W, C]` float32 in [-1, 1]. B is free,
-    but not 0. Labels, options and codes out of range raise TensorFlow's
-    InvalidArgumentError, with the sentence of `sample_levels`.
+    but not 0. An option with choices takes their numbers, from 0 on. Labels,
+    options and codes out of range raise TensorFlow's InvalidArgumentError, with
+    the sentence of `sample_levels`.
 
     For samples drawn in parts, `sample_codes(labels, seed, sample_ids,
     options)` gives `{"<level>": [B, h, w] int32}`: `sample_ids`, `[B]` int32,
     are numbers that with the seed fix each sample, 0 to B-1 in `sample`. Both
     draw in XLA, which compiles at the first call for a B. `decode` is the
     autoencoder's. `options` takes nothing and gives a JSON list of each
-    option's `name`, `minimum`, `maximum`, `help`, and `default`, one a level;
-    `levels` as above; `class_names` gives `[classes]` strings, none without
-    classes.
+    option's `name`, `minimum`, `maximum`, `choices`, `help`, and `default`, one
+    a level; `levels` as above; `class_names` gives `[classes]` strings, none
+    without classes.
 
     The signatures are `serving_default`, which is `sample` with the options as
     further inputs by their names, and `decode`; both give `images`.
@@ -109,7 +110,7 @@ def export_generator(
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
     ids_spec = tf.TensorSpec((None,), tf.int32, "sample_ids")
     specs = {
-        name: tf.TensorSpec(None, flag.dtype, name)
+        name: tf.TensorSpec(None, flag.numbered().dtype, name)
         for name, flag in table.items()
     }
 
@@ -147,7 +148,7 @@ def export_generator(
         bounds = (0, num_classes - 1) if num_classes else ()
         labels = _checked(Flag("labels", 0, "Classes.", *bounds), labels)
         options = {
-            name: checked_option(flag, options[name])
+            name: checked_option(flag.numbered(), options[name])
             for name, flag in table.items()
         }
         return _by_name(levels, draw(labels, seed, sample_ids, options))
@@ -157,7 +158,7 @@ def export_generator(
         codes = sample_codes(labels, seed, sample_ids, options)
         return decode(*(codes[level.name] for level in levels))
 
-    fields = ("name", "minimum", "maximum", "help")
+    fields = ("name", "minimum", "maximum", "choices", "help")
     options = [{f: getattr(flag, f) for f in fields} for flag in table.values()]
     own = [{f.name: f.default for f in p.sampling_flags} for p in priors]
     for option, flag in zip(options, table.values(), strict=True):

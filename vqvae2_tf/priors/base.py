@@ -6,11 +6,11 @@ import numbers
 import keras
 from keras import ops
 
-from vqvae2_tf.flags import Flag
 from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors.heads import CategoricalHead
 from vqvae2_tf.sampling import incremental
+from vqvae2_tf.sampling.guidance import GUIDANCE_FLAGS
 from vqvae2_tf.sampling.guidance import Guided
 from vqvae2_tf.trainable import Trainable
 
@@ -30,8 +30,10 @@ class Prior(Trainable):
 
     Attributes:
         schedule_width: Width that scales the paper's learning rate.
-        SAMPLING_FLAGS: `flags.Flag`s of the options of `draw`, numbers. The
-            commands, the exports and `sampling.sample` pass them on by name.
+        SAMPLING_FLAGS: `flags.Flag`s of the options of `draw`, numbers or
+            choices. The commands, the exports and `sampling.sample` pass them
+            on by name. A prior that can be guided has `GUIDANCE_FLAGS` among
+            them.
         sampling_flags: Those of them that this prior has.
     """
 
@@ -52,14 +54,23 @@ class Prior(Trainable):
 
     @property
     def sampling_flags(self):
-        return self.SAMPLING_FLAGS
+        is_guided = self.num_classes and self.label_dropout
+        others = () if is_guided else GUIDANCE_FLAGS
+        return [flag for flag in self.SAMPLING_FLAGS if flag not in others]
 
-    def check_options(self, **options):
+    def check_options(self, guidance=1.0, **options):
         """Raises `ValueError` if options of `draw` do not fit this prior.
 
         Args:
-            **options: Values of `SAMPLING_FLAGS` by name, each in its range.
+            guidance: Of `GUIDANCE_FLAGS`, if the prior has it.
+            **options: Values of the other `SAMPLING_FLAGS` by name, each in
+                its range.
         """
+        if guidance != 1 and not self.label_dropout:
+            raise ValueError(
+                "`guidance` other than 1 needs a prior trained with "
+                f"`label_dropout` above 0. Received: {guidance}"
+            )
 
     def nll(self, codes, labels=None, coarser=(), training=False):
         """Negative log likelihood.
@@ -109,7 +120,7 @@ class Prior(Trainable):
             known: `[B, *level.shape]`, codes of which some are kept, or None.
             known_mask: `[B, H, W]` bool, where they are kept.
             **options: A value for each of `SAMPLING_FLAGS`: a number or a
-                scalar tensor.
+                scalar tensor; of choices the number of one, from 0 on.
 
         Returns:
             `[B, *level.shape]`.
@@ -166,46 +177,24 @@ class RasterPrior(Prior):
     """Base of priors that draw one position after another, in raster order.
 
     A subclass has a `head` (such as `heads.CategoricalHead`, whose sampling
-    options come with `guidance`), is called as
+    options come with `GUIDANCE_FLAGS`), is called as
     `prior(codes, labels, coarser, training)` for the parameters of each
     position's distribution, `[B, H, W, ...]`, and has the same computation
     position by position: `initial_state`, `next_row`, `step` and `write`.
     """
 
-    SAMPLING_FLAGS = (
-        *CategoricalHead.SAMPLING_FLAGS,
-        Flag(
-            "guidance",
-            1.0,
-            "Factor of what the class adds to the logits; 1 for no guidance.",
-            0.0,
-            100.0,
-        ),
-    )
-
-    @property
-    def sampling_flags(self):
-        flags = self.SAMPLING_FLAGS
-        is_guided = self.num_classes and self.label_dropout
-        return [f for f in flags if f.name != "guidance" or is_guided]
-
-    def check_options(self, guidance=1.0, **options):
-        if guidance != 1 and not self.label_dropout:
-            raise ValueError(
-                "`guidance` other than 1 needs a prior trained with "
-                f"`label_dropout` above 0. Received: {guidance}"
-            )
+    SAMPLING_FLAGS = (*CategoricalHead.SAMPLING_FLAGS, *GUIDANCE_FLAGS)
 
     def nll(self, codes, labels=None, coarser=(), training=False):
         parameters = self(codes, labels, coarser, training=training)
         return ops.mean(self.head.nll(parameters, codes), axis=(1, 2))
 
-    def draw(self, noise, *args, guidance=1.0, **kwargs):
+    def draw(self, noise, *args, guidance=1.0, guidance_schedule=0, **kwargs):
         def plain():
             return incremental.draw(self, noise, *args, **kwargs)
 
         def guided():
-            prior = Guided(self, guidance)
+            prior = Guided(self, guidance, guidance_schedule)
             return incremental.draw(prior, noise, *args, **kwargs)
 
         if isinstance(guidance, numbers.Real):

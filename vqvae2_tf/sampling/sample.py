@@ -42,8 +42,9 @@ def sample(
             kept. The other positions are drawn from what is kept and drawn
             before them.
         **options: The prior's sampling options by name, numbers or scalar
-            tensors; of `PixelSNAIL` temperature, top_k and top_p (see
-            `priors.heads.CategoricalHead`).
+            tensors; a choice may be its name, or its number, from 0 on. Of
+            `PixelSNAIL` temperature, top_k and top_p (see
+            `priors.heads.CategoricalHead`), and those of `guidance`.
 
     Returns:
         Codes `[B, H, W]` int32 in [0, K).
@@ -151,13 +152,14 @@ def sample_levels(
 def _checked(prior, options):
     """All options of a prior, by name, with the defaults of those not given."""
     table = {flag.name: flag for flag in prior.sampling_flags}
-    values = {name: flag.default for name, flag in table.items()}
+    values = {name: f.to_numbers(f.default) for name, f in table.items()}
     for name, value in options.items():
         if name not in table:
             raise ValueError(
                 f"Sampling options must be of {sorted(table)}. Received: {name}"
             )
-        flag = table[name]
+        value = table[name].to_numbers(value)
+        flag = table[name].numbered()
         if isinstance(value, numbers.Real):
             flag.check(value)
             values[name] = flag.kind(value)
