@@ -14,9 +14,10 @@ from absl import flags
 from vqvae2_tf.errors import UserError
 
 # What a flag changes: the results of a run, how far it goes, only how it is
-# carried out, or only the samples that are drawn at its end.
+# carried out, only the generator that is exported at its end, or only the
+# samples that are drawn then.
 RESULTS, LENGTH = "results", "length"
-CONDUCT, SAMPLES = "conduct", "samples"
+CONDUCT, GENERATOR, SAMPLES = "conduct", "generator", "samples"
 
 _WORD = {bool: "true or false", int: "a whole number", float: "a finite number"}
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -36,7 +37,7 @@ class Flag:
         choices: Allowed values; empty for any.
         many: Whether the value is a list, separated by commas.
         per_level: Whether there is one value, or one a level, coarsest first.
-        role: `RESULTS`, `LENGTH`, `CONDUCT` or `SAMPLES`.
+        role: `RESULTS`, `LENGTH`, `CONDUCT`, `GENERATOR` or `SAMPLES`.
         path: Whether it names a file or a folder.
         required: Whether it has to be given.
     """

@@ -28,6 +28,7 @@ VERBS = {
     "evaluate",
     "export",
     "extract_codes",
+    "import_codes",
     "reconstruct",
     "sample",
     "show_augmentation",

@@ -20,9 +20,17 @@ class Autoencoder(Trainable):
     list as `encode` gives it) and `commitment_loss` (float32 scalar). Its
     constructor takes `channels`, `seed`, Keras' own arguments such as `dtype`,
     and one argument a flag of `FLAGS`.
+
+    Attributes:
+        needs_images: Whether it is trained on images and encodes them; without,
+            priors are trained on codes that exist (`--codes_dir`).
+        saved_decoder: Path of a SavedModel that decodes in place of `decode`
+            where a generator is exported, or None.
     """
 
     selection_metric = "mse"
+    needs_images = True
+    saved_decoder = None
 
     def levels(self, image_size):
         """The code maps of an image, coarsest first.

@@ -6,8 +6,6 @@ Writes SAVED_MODELS/autoencoder and SAVED_MODELS/generator, as a run does at its
 end in its own saved_models. SavedModels that are there are replaced.
 """
 
-import os
-
 from vqvae2_tf.commands import common
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.runs import folder
@@ -22,6 +20,5 @@ def main(arguments):
     options = common.parse(FLAGS, arguments, __doc__)
     run = Run(folder.read_config(options.run_dir), open_devices("one"))
     check_writable("output", options.output)
-    run.export_autoencoder(os.path.join(options.output, "autoencoder"))
-    run.export_generator(os.path.join(options.output, "generator"))
-    print(f"{options.output}: autoencoder and generator written")
+    names = run.export(options.output)
+    print(f"{options.output}: {' and '.join(names)} written")

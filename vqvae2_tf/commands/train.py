@@ -33,17 +33,20 @@ def main(arguments):
     if config.strategy == "multi_worker" and not config.dry_run:
         # Hosts meet before they use their devices.
         devices = open_devices(config.strategy)
-    source = None
-    if config.stage != "prior" or config.dry_run:
+    source, classes = None, []
+    if not config.needs_images:
+        classes = pipeline.read_codes(config)[1]["class_names"]
+    elif config.stage != "prior" or config.dry_run:
         source = pipeline.open_images(config)
         config = config.replace(data_version=source.builder.info.full_name)
-    classes = source.class_names if source and config.class_conditional else ()
-    if source:
+        classes = source.class_names
+    classes = classes if config.class_conditional else []
+    if source or not config.needs_images:
         samples.find_labels("sample_classes", config.sample_classes, classes)
     # Even if nobody reads it, as no network should fail when others are done.
     counts = networks.parameter_counts(config, len(classes))
     if config.dry_run:
-        print(source.describe())
+        print(_found(config, source))
         print(config.to_json())
         for name, count in counts.items():
             print(f"{name}: {count:,} parameters")
@@ -66,9 +69,16 @@ def main(arguments):
         _carry_out(run, source, f"precision: {precision}, {reason}")
 
 
+def _found(config, source):
+    """What was found to train on."""
+    return source.describe() if source else pipeline.describe_codes(config)
+
+
 def _describe_size(config):
     """How many bits the codes of an image are, and how many the image was."""
     bits = sum(level.bits for level in config.levels)
+    if not config.needs_images:
+        return f"codes: {bits:,.0f} bits an image"
     height, width = config.image_size
     pixels = 8 * height * width * config.channels
     return (
@@ -78,7 +88,7 @@ def _describe_size(config):
 
 
 def _carry_out(run, source, precision):
-    found = source.describe() if source else run.describe_codes()
+    found = _found(run.config, source)
     print(found, flush=True)
     if source:
         # Those that share the chief's prepared data do not write them.

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -56,6 +57,48 @@ def _without_wildcards(path: str) -> Iterator[str]:
         link = os.path.join(folder, "saved_model")
         os.symlink(os.path.abspath(path), link, target_is_directory=True)
         yield link
+
+
+def load_decoder(path: str, levels: Sequence[Level]) -> tf.Module:
+    """A SavedModel whose function `decode` makes images of codes.
+
+    It takes a map a level, coarsest first, `[B, h, w]` int32 with any B, and
+    gives `[B, H, W, C]` float32 in [-1, 1], C 1 or 3: as the autoencoders'
+    SavedModels do.
+
+    Args:
+        path: Path of the SavedModel.
+        levels: Levels of the codes, coarsest first.
+
+    Raises:
+        UserError: If it cannot be loaded, or has no such function.
+    """
+    try:
+        with _without_wildcards(path) as plain:
+            loaded = tf.saved_model.load(plain)
+    except Exception as error:  # Damage raises any of many types.
+        raise UserError(
+            f"--decoder={path} cannot be loaded: {one_line(error)}"
+        ) from error
+    expected = " and ".join(f"[B, {x.height}, {x.width}]" for x in levels)
+    expected = (
+        f"--decoder={path}: expected a function `decode` of int32 maps "
+        f"{expected} that gives images [B, H, W, 1 or 3] float32"
+    )
+    if not hasattr(loaded, "decode"):
+        raise UserError(f"{expected}. Received: a SavedModel without it")
+    specs = [tf.TensorSpec((None, *x.shape), x.dtype) for x in levels]
+    # Traced for any B, as one that takes a single B would pass otherwise.
+    decode = tf.function(lambda *maps: loaded.decode(*maps), specs)
+    try:
+        images = decode(*(tf.zeros((2, *x.shape), x.dtype) for x in levels))
+        found = f"{images.dtype.name} {tuple(images.shape)} of two images"
+    except Exception as error:  # Its own, of any type.
+        raise UserError(f"{expected}. Received: {one_line(error)}") from error
+    sound = images.dtype == tf.float32 and len(images.shape) == 4
+    if not sound or images.shape[0] != 2 or images.shape[3] not in (1, 3):
+        raise UserError(f"{expected}. Received: {found}")
+    return loaded
 
 
 class _Loaded:

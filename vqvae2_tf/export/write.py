@@ -9,6 +9,7 @@ from keras import ops
 from vqvae2_tf.autoencoders.base import IMAGES
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.export.in_tensorflow import in_tensorflow
+from vqvae2_tf.export.load import load_decoder
 from vqvae2_tf.files.atomic import replacing
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.flags import empty_batch
@@ -97,14 +98,18 @@ def export_generator(
     further inputs by their names, and `decode`; both give `images`.
 
     Args:
-        autoencoder: `Autoencoder`, built.
+        autoencoder: `Autoencoder`, built; its `saved_decoder` decodes if it
+            has one.
         priors: One `Prior` a level, coarsest first, built.
         path: Path of the SavedModel's folder.
         class_names: One a class, if the priors have classes.
     """
     levels = [prior.level for prior in priors]
     num_classes = max(prior.num_classes for prior in priors)
-    decode = _decode_function(autoencoder, levels)
+    decoder = None
+    if autoencoder.saved_decoder:
+        decoder = load_decoder(autoencoder.saved_decoder, levels)
+    decode = _decode_function(autoencoder, levels, decoder)
     table = {flag.name: flag for p in priors for flag in p.sampling_flags}
     labels_spec = tf.TensorSpec((None,), tf.int32, "labels")
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
@@ -176,6 +181,9 @@ def export_generator(
         "serving_default": _giving_images(sample),
         "decode": _giving_images(decode),
     }
+    if decoder:
+        # A SavedModel holds the variables of what it holds.
+        functions["decoder"] = decoder
     _write(path, [autoencoder, *priors], levels, functions, signatures)
 
 
@@ -187,13 +195,17 @@ def _constant(value):
     return tf.function(lambda: tf.constant(value, tf.string), [])
 
 
-def _decode_function(model, levels):
+def _decode_function(model, levels, saved_decoder=None):
     def decode(*codes):
         codes = [
             _checked(level.codes(), maps) if level.num_codes else maps
             for level, maps in zip(levels, codes, strict=True)
         ]
-        return ops.clip(model.decode(codes), -1.0, 1.0)
+        if saved_decoder:
+            images = saved_decoder.decode(*codes)
+        else:
+            images = model.decode(codes)
+        return ops.clip(images, -1.0, 1.0)
 
     specs = [
         tf.TensorSpec((None, *level.shape), level.dtype, level.name)

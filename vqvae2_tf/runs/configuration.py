@@ -85,7 +85,6 @@ IMAGES = (
         "dataset",
         None,
         "The images: a TFDS name, emoji64, ffhq, or folder:PATH.",
-        required=True,
     ),
     Flag("image_size", [256], "Pixels: one, or height,width.", 1, many=True),
     Flag("channels", 3, "1 for grey images, 3 for colour.", choices=(1, 3)),
@@ -230,6 +229,11 @@ class Configuration(types.SimpleNamespace):
         """Names of the levels, coarsest first."""
         return [level.name for level in self.levels]
 
+    @property
+    def needs_images(self) -> bool:
+        """Whether the autoencoder is trained on images."""
+        return networks.find("autoencoder", self.autoencoder).needs_images
+
 
 def flag_table(autoencoder: str, priors: Iterable[str]) -> list[Flag]:
     """All flags of a run with these networks.
@@ -282,18 +286,27 @@ def parse(
     values["image_size"] = (size[0], size[-1])
     if "code_augment" not in given:
         values["code_augment"] = values["augment"]
-    folder = os.path.expanduser(values["dataset"].removeprefix("folder:"))
-    if not folder:
-        raise UserError("--dataset=folder: names no folder.")
-    if values["dataset"].startswith("folder:") and "://" not in folder:
-        # The same folder is the same data set however it is written.
-        values["dataset"] = f"folder:{os.path.abspath(folder)}"
+    values["dataset"] = _dataset(values["dataset"] or "", systems)
     config = Configuration(**values, levels=[], data_version=None)
     config = config.replace(levels=networks.levels(config))
     config = _one_a_level(config, table, given)
     _check(config)
     networks.check(config)
     return config
+
+
+def _dataset(dataset, systems):
+    """The data set's name; "" if there is none, and none is needed."""
+    folder = os.path.expanduser(dataset.removeprefix("folder:"))
+    if dataset and not folder:
+        raise UserError("--dataset=folder: names no folder.")
+    model = networks.find("autoencoder", systems["autoencoder"])
+    if not dataset and model.needs_images:
+        raise UserError("--dataset must be given.")
+    if dataset.startswith("folder:") and "://" not in folder:
+        # The same folder is the same data set however it is written.
+        return f"folder:{os.path.abspath(folder)}"
+    return dataset
 
 
 def from_json(values: dict) -> Configuration:
@@ -355,13 +368,29 @@ def _check(config):
             "--level: with --stage=prior, expected one of "
             f"{', '.join(config.level_names)}. Received: {config.level}"
         )
-    for flag in ("level", "codes_dir"):
+    if not config.needs_images:
+        _check_without_images(config)
+    for flag in ("level", "codes_dir") if config.needs_images else ("level",):
         if config.stage != "prior" and getattr(config, flag):
             raise UserError(f"--{flag} needs --stage=prior.")
     if config.overwrite and config.stage != "all":
         raise UserError(
             "--overwrite removes a whole run and needs --stage=all; to repeat "
             "a stage remove its folder (autoencoder, codes, prior_top, ...)."
+        )
+
+
+def _check_without_images(config):
+    """Checks that there is nothing to do but to train priors on codes."""
+    system = f"--autoencoder={config.autoencoder}"
+    if config.stage not in ("all", "prior"):
+        raise UserError(
+            f"--stage: with {system}, which is not trained, expected all or "
+            f"prior. Received: {config.stage}"
+        )
+    if not config.codes_dir:
+        raise UserError(
+            f"--codes_dir must be given with {system}: the codes to train on."
         )
 
 

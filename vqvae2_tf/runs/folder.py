@@ -13,6 +13,7 @@ from vqvae2_tf.files import atomic
 from vqvae2_tf.files import filesystem
 from vqvae2_tf.files.listing import is_within
 from vqvae2_tf.files.lock import lock
+from vqvae2_tf.flags import GENERATOR
 from vqvae2_tf.flags import LENGTH
 from vqvae2_tf.flags import RESULTS
 from vqvae2_tf.flags import SAMPLES
@@ -32,6 +33,7 @@ SAMPLES_FILE = "samples.png"
 FINAL_FILES = (SAMPLES_FILE, METRICS_FILE)
 _EARLIER_RUN = re.compile(r"steps_\d+/?")
 AUTOENCODER, CODES, EXPORTS = "autoencoder", "codes", "saved_models"
+GENERATOR_EXPORT = os.path.join(EXPORTS, "generator")
 
 
 def prior_folder(level: str) -> str:
@@ -182,8 +184,9 @@ def claim(config: Configuration) -> None:
 
     With `--overwrite` what an earlier run wrote, and nothing else, is removed
     first; the configuration is replaced last, so that this can be repeated. If
-    flags of sampling have changed, the samples are removed. One stage of a run
-    changes nothing but a higher number of steps and where the images are.
+    flags of sampling have changed, the samples are removed, and if those of the
+    generator have, that too. One stage of a run changes nothing but a higher
+    number of steps and where the images are.
 
     Args:
         config: The run's configuration, after `check`.
@@ -222,6 +225,9 @@ def claim(config: Configuration) -> None:
         if config.overwrite:
             for entry in written:
                 filesystem.remove(entry)
+        elif _differing(config, earlier, GENERATOR):
+            filesystem.remove(os.path.join(config.run_dir, GENERATOR_EXPORT))
+            filesystem.remove(os.path.join(config.run_dir, SAMPLES_FILE))
         elif _differing(config, earlier, SAMPLES):
             filesystem.remove(os.path.join(config.run_dir, SAMPLES_FILE))
         atomic.write_text(path, config.to_json())

@@ -22,6 +22,7 @@ from vqvae2_tf.errors import is_out_of_memory
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import write
+from vqvae2_tf.export.load import load_decoder
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import filesystem
 from vqvae2_tf.files import provenance
@@ -48,13 +49,49 @@ ORIGIN_FILE = "origin.json"
 
 
 def open_images(config) -> ImageSource:
-    """The data set of a configuration; see `open_source`."""
+    """The data set of a configuration; see `open_source`.
+
+    Raises:
+        UserError: If there is none, or its autoencoder needs no images.
+    """
+    if not config.needs_images:
+        raise UserError(
+            f"--autoencoder={config.autoencoder} has no images: its codes are "
+            "given."
+        )
     return open_source(
         config.dataset,
         config.data_dir,
         config.image_size,
         config.channels,
         config.validation_share,
+    )
+
+
+def read_codes(config, codes_dir: str | None = None) -> tuple[str, dict]:
+    """Folder and card of existing codes.
+
+    Args:
+        config: A run's configuration.
+        codes_dir: The folder, if neither --codes_dir nor the run's own.
+
+    Raises:
+        UserError: If they cannot be read.
+    """
+    codes_dir = codes_dir or config.codes_dir
+    codes_dir = codes_dir or os.path.join(config.run_dir, folder.CODES)
+    return codes_dir, records.read_card(codes_dir)
+
+
+def describe_codes(config) -> str:
+    """What codes were found, for a user."""
+    card = read_codes(config)[1]
+    names = card["class_names"]
+    classes = f"{len(names)} classes ({shorten(names, 10)})"
+    return (
+        f"codes: {card['splits']['train']:,} to train on; "
+        f"{card['splits']['validation']:,} held out; "
+        f"{classes if names else 'no classes'}"
     )
 
 
@@ -92,7 +129,7 @@ class Run:
             raise UserError("--shard_state needs KERAS_BACKEND=jax.")
         if not config.overwrite:
             self._check_longer()
-        if config.stage != "prior":
+        if config.stage != "prior" and config.needs_images:
             self._check_batch_sizes("batch_size", [config.batch_size])
         if config.stage == "all":
             self._check_batch_sizes("prior_batch_size", config.prior_batch_size)
@@ -102,18 +139,12 @@ class Run:
             index = config.level_names.index(config.level)
             sizes = [config.prior_batch_size[index]]
             self._check_batch_sizes("prior_batch_size", sizes)
-            self._code_splits(*self._codes())
-
-    def describe_codes(self) -> str:
-        """What codes were found, for a user."""
-        card = self._codes()[1]
-        names = card["class_names"]
-        classes = f"{len(names)} classes ({shorten(names, 10)})"
-        return (
-            f"codes: {card['splits']['train']:,} to train on; "
-            f"{card['splits']['validation']:,} held out; "
-            f"{classes if names else 'no classes'}"
-        )
+        if config.stage == "prior" or not config.needs_images:
+            self._code_splits(*read_codes(self.config))
+        if config.stage == "all" and not config.needs_images:
+            decoder = self.network(folder.AUTOENCODER).saved_decoder
+            if decoder:
+                load_decoder(decoder, config.levels)
 
     def _check_longer(self):
         """Checks that the codes' autoencoder has as many steps as it should."""
@@ -152,20 +183,20 @@ class Run:
         stage = self.config.stage
         if stage == "prior":
             index = self.config.level_names.index(self.config.level)
-            self.train_prior(index, *self._codes())
+            self.train_prior(index, *read_codes(self.config))
             return
-        codes_dir = self.path(folder.CODES)
-        with self._source.damage_reported():
-            if stage != "codes":
-                self.train_autoencoder()
-                self._on_the_chief(self._show_autoencoder)
-            if stage == "autoencoder":
+        if self.config.needs_images:
+            with self._source.damage_reported():
+                if stage != "codes":
+                    self.train_autoencoder()
+                    self._on_the_chief(self._show_autoencoder)
+                if stage == "autoencoder":
+                    return
+                self.extract_codes(self.path(folder.CODES))
+            if stage == "codes":
                 return
-            self.extract_codes(codes_dir)
-        if stage == "codes":
-            return
         for index in range(len(self.config.levels)):
-            self.train_prior(index, *self._codes(codes_dir))
+            self.train_prior(index, *read_codes(self.config))
         self._on_the_chief(self._show_priors)
 
     def _on_the_chief(self, work: Callable[[], Any]) -> None:
@@ -182,7 +213,7 @@ class Run:
 
     def _show_priors(self):
         results.write_metrics(self.config, self.path(folder.METRICS_FILE))
-        generator = self.path(folder.EXPORTS, "generator")
+        generator = self.path(folder.GENERATOR_EXPORT)
         self._unless_exported(generator, self.export_generator)
         self._unless_exists(
             self.path(folder.SAMPLES_FILE),
@@ -194,6 +225,19 @@ class Run:
         results.write_reconstructions(
             path, autoencoder, self._images("validation")
         )
+
+    def export(self, path: str) -> list[str]:
+        """Writes all SavedModels into a folder, as they are in the run's.
+
+        Returns:
+            Their names.
+        """
+        exports = {"generator": self.export_generator}
+        if self.config.needs_images:
+            exports = {"autoencoder": self.export_autoencoder, **exports}
+        for name, export in exports.items():
+            export(os.path.join(path, name))
+        return list(exports)
 
     def export_autoencoder(self, path: str) -> None:
         """Writes the autoencoder's SavedModel, in an earlier one's place."""
@@ -207,7 +251,7 @@ class Run:
             self.network(folder.AUTOENCODER),
             [self.network(name) for name in names],
             path,
-            self._class_names(self._codes()[1]),
+            self._class_names(read_codes(self.config)[1]),
         )
 
     def _unless_exists(self, path, make: Callable[[str], None]) -> None:
@@ -223,12 +267,16 @@ class Run:
     def network(self, name: str) -> keras.Model:
         """A finished network, with its averaged weights.
 
+        An autoencoder that needs no images has none, and is always finished.
+
         Args:
             name: Name of its folder.
 
         Raises:
             UserError: If it is not trained, or its file is damaged.
         """
+        if name == folder.AUTOENCODER and not self.config.needs_images:
+            return networks.make_autoencoder(self.config)
         if name not in self._networks:
             self._check_finished(name)
             path = self.path(name, folder.MODEL_FILE)
@@ -334,7 +382,7 @@ class Run:
             ),
             lambda model: networks.training_plan(self.config, model, index),
             splits,
-            [os.path.join(folder.EXPORTS, "generator")],
+            [folder.GENERATOR_EXPORT],
         )
 
     def _train(self, name, make_model, make_plan, splits, dependent):
@@ -481,12 +529,6 @@ class Run:
         seen = max(steps * batch_size for steps, batch_size in pairs)
         return min(math.ceil(seen / count), MOST_PASSES)
 
-    def _codes(self, codes_dir=None):
-        """Folder and card of existing codes."""
-        codes_dir = codes_dir or self.config.codes_dir
-        codes_dir = codes_dir or self.path(folder.CODES)
-        return codes_dir, records.read_card(codes_dir)
-
     def _code_splits(self, codes_dir, card) -> dict[str, Examples]:
         """Examples of codes by their split, checked once."""
         if card["levels"] != [x.to_json() for x in self.config.levels]:
@@ -535,7 +577,7 @@ class Run:
             UserError: If there are no codes or no prior, or they are of
                 different autoencoders.
         """
-        codes_dir, card = self._codes(codes_dir)
+        codes_dir, card = read_codes(self.config, codes_dir)
         splits = self._code_splits(codes_dir, card)
         batch_sizes = self.config.prior_batch_size
         metrics = {}

@@ -27,7 +27,9 @@ def write_metrics(config: Configuration, path: str) -> None:
     A prior's metrics have the level before their names. `bits_per_image` is
     the sum over the levels, where all priors have it.
     """
-    metrics = _result(config, folder.AUTOENCODER)
+    metrics = {}
+    if config.needs_images:
+        metrics = _result(config, folder.AUTOENCODER)
     bits = []
     for level in config.level_names:
         result = _result(config, folder.prior_folder(level))
