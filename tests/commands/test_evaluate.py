@@ -26,7 +26,7 @@ def test_evaluating_again_gives_the_runs_own_metrics(small_run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--run_dir=run"], ["a measure, which is nll", "--run_dir=run"]),
+        (["--run_dir=run"], ["a measure, one of", "nll", "--run_dir=run"]),
         ([], ["a measure", "nothing"]),
         (["fid", "--run_dir=run"], ["a measure", "fid"]),
         (["nll"], ["--run_dir must be given"]),
@@ -42,3 +42,10 @@ def test_a_run_without_priors_is_reported(own_run):
         (own_run / f"prior_{level}" / "model.keras").unlink()
     message = call(evaluate, "nll", f"--run_dir={own_run}")
     assert_one_sentence(message, "no finished prior")
+
+
+def test_help_lists_the_measures(capsys):
+    assert call(evaluate, "--help") is None
+    assert "nll " in capsys.readouterr().out
+    assert call(evaluate, "nll", "--help") == 0
+    assert "--codes_dir" in capsys.readouterr().out

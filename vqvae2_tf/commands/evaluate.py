@@ -1,37 +1,36 @@
-"""Measures a finished run and prints the metrics as JSON.
+"""Measures a finished run, or images of any other source."""
 
-    vqvae2 evaluate nll --run_dir=runs/emoji
+import importlib
+import pathlib
 
-`nll`: negative log likelihood of each level's codes under its prior, in nats a
-code and in bits an image, of all codes of training beside the held-out ones, as
-in table 1 of the VQ-VAE-2 paper. The weights are the averaged ones.
-"""
-
-import json
-
-from vqvae2_tf.commands import common
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.flags import Flag
-from vqvae2_tf.runs import folder
-from vqvae2_tf.runs.pipeline import Run
-from vqvae2_tf.training.devices import open_devices
 
-FLAGS = [
-    common.RUN_DIR,
-    *common.DEVICES,
-    Flag("codes_dir", None, "Codes, if not RUN_DIR/codes.", path=True),
-]
+_FOLDER = pathlib.Path(__file__).parent / "evaluations"
+
+
+def evaluations() -> dict[str, str]:
+    """Each measure and what it is."""
+    paths = sorted(_FOLDER.glob("[!_]*.py"))
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in paths}
+    return {
+        name: text.removeprefix('"""').splitlines()[0]
+        for name, text in texts.items()
+        if "\ndef main(arguments" in text
+    }
 
 
 def main(arguments):
-    """Prints the metrics of a measure."""
-    measure = arguments[0] if arguments else "nothing"
-    if measure != "nll" and not measure.startswith(("-h", "--help")):
+    """Runs `vqvae2 evaluate MEASURE --flags`."""
+    measure, *rest = arguments or ["nothing"]
+    summaries = evaluations()
+    if measure in ("--help", "-h", "help"):
+        lines = [f"  {name:<20}{text}" for name, text in summaries.items()]
+        print("\n".join(["usage: vqvae2 evaluate MEASURE --flags\n", *lines]))
+        return
+    if measure not in summaries:
         raise UserError(
-            "expected a measure, which is nll, and flags such as "
-            f"--flag=value. Received: {measure}"
+            f"expected a measure, one of {', '.join(summaries)}, and flags "
+            f"such as --flag=value. Received: {measure}"
         )
-    options = common.parse(FLAGS, arguments[measure == "nll" :], __doc__)
-    config = folder.read_config(options.run_dir)
-    run = Run(config, open_devices(options.strategy, options.tpu))
-    print(json.dumps(run.evaluate_priors(options.codes_dir), indent=2))
+    package = f"{__package__}.evaluations"
+    importlib.import_module(f"{package}.{measure}").main(rest)

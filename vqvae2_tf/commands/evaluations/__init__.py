@@ -1,0 +1,1 @@
+"""What `vqvae2 evaluate` measures, one a file."""
