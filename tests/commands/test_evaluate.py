@@ -45,7 +45,7 @@ def test_a_run_without_priors_is_reported(own_run):
 
 
 def test_help_lists_the_measures(capsys):
-    assert call(evaluate, "--help") is None
+    assert call(evaluate, "--help") == 0
     assert "nll " in capsys.readouterr().out
     assert call(evaluate, "nll", "--help") == 0
     assert "--codes_dir" in capsys.readouterr().out

@@ -25,8 +25,9 @@ def main(arguments):
     summaries = evaluations()
     if measure in ("--help", "-h", "help"):
         lines = [f"  {name:<20}{text}" for name, text in summaries.items()]
-        print("\n".join(["usage: vqvae2 evaluate MEASURE --flags\n", *lines]))
-        return
+        usage = "    vqvae2 evaluate MEASURE --flags"
+        print("\n".join([__doc__, usage, "", *lines]))
+        raise SystemExit(0)
     if measure not in summaries:
         raise UserError(
             f"expected a measure, one of {', '.join(summaries)}, and flags "
