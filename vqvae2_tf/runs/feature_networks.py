@@ -1,0 +1,144 @@
+"""Feature networks, found by the names that `--network` gives."""
+
+import hashlib
+import importlib
+import os
+import pkgutil
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
+from vqvae2_tf.evaluation import networks
+from vqvae2_tf.evaluation.networks.base import FeatureNetwork
+from vqvae2_tf.files.atomic import read_bytes
+from vqvae2_tf.files.weights import read_weights
+
+
+def open_network(name: str, weights: str | None = None):
+    """Opens a network with its weights.
+
+    Args:
+        name: A module of `vqvae2_tf.evaluation.networks`, with a dot any
+            module's full path, or the path of a SavedModel.
+        weights: Path of the weights; None for the network's own.
+
+    Returns:
+        A function of images, `[B, H, W, 3]` uint8, which returns a dict of
+        `features` `[B, D]` float32 and, of classifiers, `logits` `[B, C]`
+        float32. Its `card()` says what the features are.
+
+    Raises:
+        UserError: If there is no such network, or no weights fit it.
+    """
+    if os.path.isfile(os.path.join(name, "saved_model.pb")):
+        return SavedModelNetwork(name)
+    model = find(name)
+    path = weights or model.default_weights()
+    network = model(read_weights(path))
+    network.is_official = _sha256(path) in model.official_files
+    return network
+
+
+def find(name: str) -> type[FeatureNetwork]:
+    """The class that `--network` names: a module's `Model`.
+
+    Raises:
+        UserError: If there is no such module, or no `Model` in it.
+    """
+    module = name
+    if "." not in name:
+        module = f"{networks.__name__}.{name}"
+    elif os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    found = None
+    if all(part.isidentifier() for part in module.split(".")):
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if not f"{module}.".startswith(f"{error.name}."):
+                raise  # The module exists, and lacks what it imports itself.
+    model = getattr(found, "Model", None)
+    if not isinstance(model, type) or not issubclass(model, FeatureNetwork):
+        raise UserError(
+            f"--network={name}: expected one of {', '.join(_own())}, the full "
+            "path of a module with a Model, a class of FeatureNetwork, or the "
+            "folder of a SavedModel."
+        )
+    return model
+
+
+def _own():
+    """Names of the package's own networks."""
+    for module in pkgutil.iter_modules(networks.__path__):
+        name = f"{networks.__name__}.{module.name}"
+        if hasattr(importlib.import_module(name), "Model"):
+            yield module.name
+
+
+class SavedModelNetwork:
+    """Any SavedModel as a feature network.
+
+    Its signature `serving_default` takes images `[B, H, W, 3]` in [0, 255],
+    uint8 or float32, of any size: it does its own resizing. It returns
+    `features` `[B, D]`, and `logits` `[B, C]` if it likes.
+
+    Args:
+        path: Path of the SavedModel.
+
+    Raises:
+        UserError: If it has no such signature.
+    """
+
+    is_official = False
+
+    def __init__(self, path: str):
+        try:
+            # Kept, as its variables go with it.
+            self._model = tf.saved_model.load(path)
+            fingerprint = tf.saved_model.experimental.read_fingerprint(path)
+        except Exception as error:  # Damage raises any of many types.
+            raise UserError(
+                f"--network={path} cannot be loaded: {one_line(error)}"
+            ) from error
+        call = self._model.signatures.get("serving_default")
+        inputs = call.structured_input_signature[1] if call else {}
+        outputs = call.structured_outputs if call else {}
+        if len(inputs) != 1 or "features" not in outputs:
+            raise UserError(
+                f"--network={path}: expected a signature serving_default of "
+                "one input, images, with an output named features. Received: "
+                f"{len(inputs)} inputs and the outputs {sorted(outputs)}"
+            )
+        ((self._input, spec),) = inputs.items()
+        self._call, self._dtype = call, spec.dtype
+        self._names = [n for n in ("features", "logits") if n in outputs]
+        self.name = os.path.basename(os.path.abspath(path))
+        self.weights_hash = (
+            f"{fingerprint.graph_def_program_hash:016x}"
+            f"{fingerprint.checkpoint_hash:016x}"
+        )
+
+    def card(self) -> dict[str, str]:
+        """See `FeatureNetwork.card`."""
+        return {
+            "network": self.name,
+            "weights": self.weights_hash,
+            "resize": "own",
+            "layer": "features",
+        }
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """See `FeatureNetwork`."""
+        images = tf.cast(images, self._dtype)
+        found = self._call(**{self._input: images})
+        return {
+            name: tf.cast(found[name], tf.float32).numpy()
+            for name in self._names
+        }
+
+
+def _sha256(path):
+    return hashlib.sha256(read_bytes(path)).hexdigest()
