@@ -28,7 +28,8 @@ def open_network(name: str, weights: str | None = None):
     Returns:
         A function of images, `[B, H, W, 3]` uint8, which returns a dict of
         `features` `[B, D]` float32 and, of classifiers, `logits` `[B, C]`
-        float32. Its `card()` says what the features are.
+        float32; `classes` says whether. Its `card()` says what the features
+        are.
 
     Raises:
         UserError: If there is no such network, or no weights fit it.
@@ -115,6 +116,7 @@ class SavedModelNetwork:
         ((self._input, spec),) = inputs.items()
         self._call, self._dtype = call, spec.dtype
         self._names = [n for n in ("features", "logits") if n in outputs]
+        self.classes = len(self._names) > 1
         self.name = os.path.basename(os.path.abspath(path))
         self.weights_hash = (
             f"{fingerprint.graph_def_program_hash:016x}"
