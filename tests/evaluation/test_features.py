@@ -47,9 +47,9 @@ def test_what_is_written_is_read(tmp_path):
     assert (rows.shape, rows.dtype) == ((10, 3), np.dtype("float32"))
     for index in (slice(None), slice(3, 9), np.array([9, 0, 4, 4, 3])):
         np.testing.assert_array_equal(rows[index], expected[index])
-    np.testing.assert_array_equal(
-        np.concatenate(list(rows.blocks(3))), expected
-    )
+    chosen = features.Chosen(rows, [7, 1, 0])
+    assert (len(chosen), chosen.shape) == (3, (3, 3))
+    np.testing.assert_array_equal(chosen[1:], expected[[1, 0]])
     assert arrays["labels"][:].tolist() == list(range(10))
 
 

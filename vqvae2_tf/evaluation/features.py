@@ -140,10 +140,24 @@ class Rows:
             found[chosen] = shard[rows[chosen] - first]
         return found
 
-    def blocks(self, size: int = 4096) -> Iterator[np.ndarray]:
-        """Yields all rows in order, at most `size` at once."""
-        for start in range(0, len(self), size):
-            yield self[start : start + size]
+
+class Chosen:
+    """Some of the rows of an array or of `Rows`, indexed as these are.
+
+    Args:
+        rows: The rows.
+        numbers: `[n]` numbers of those that count, in their new order.
+    """
+
+    def __init__(self, rows: np.ndarray | Rows, numbers: np.ndarray):
+        self._rows, self.numbers = rows, np.asarray(numbers)
+        self.dtype, self.shape = rows.dtype, (len(numbers), *rows.shape[1:])
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, rows):
+        return self._rows[self.numbers[rows]]
 
 
 def open_features(folder: str) -> tuple[dict, dict[str, Rows]]:
@@ -191,6 +205,8 @@ def check_same_network(cards: Mapping[str, Mapping]) -> None:
     Raises:
         UserError: If two of them are of different networks.
     """
+    if not cards:
+        return
     (first, one), *others = cards.items()
     for flag, other in others:
         for key in NETWORK_KEYS:
