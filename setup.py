@@ -25,6 +25,8 @@ KERAS_CV = "keras-cv>=0.9,<0.10"
 # What the tests were run with. From 0.11.1 on, jaxlib copies a whole buffer for
 # each update of less than 256 bytes in a loop on CPUs, as samplers have them.
 JAX = "jax>=0.7,<0.11"
+# Draws the curves of `vqvae2 evaluate curve`.
+MATPLOTLIB = "matplotlib>=3.9"
 # Compiles for TPUs that are not there.
 LIBTPU = (
     "libtpu>=0.0.17; sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -53,6 +55,8 @@ setuptools.setup(
         "keras_cv": [KERAS_CV],
         # For KERAS_BACKEND=jax on CPUs; GPUs need jax[cuda12], TPUs jax[tpu].
         "jax": [JAX],
+        # For `vqvae2 evaluate`; see docs/evaluation.md.
+        "evaluation": [MATPLOTLIB],
         # For tools/compile_for_tpu.py.
         "tpu-plan": [JAX, LIBTPU],
         # TFDS's builder test case imports dill; Jupyter's three run notebooks.
@@ -62,6 +66,7 @@ setuptools.setup(
             JAX,
             KERAS_CV,
             LIBTPU,
+            MATPLOTLIB,
             "nbclient>=0.11",
             "nbformat>=5.10",
             "pytest>=8",

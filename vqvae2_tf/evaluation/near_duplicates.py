@@ -34,7 +34,7 @@ def near_duplicates(
             "Expected two sets of equal dimensions. Received: "
             f"{first.shape} and {second.shape}"
         )
-    centre = neighbours.centre_of(second)
+    centre = neighbours.centre_of(second, block)
     pairs, distances = [np.empty((0, 2), "int64")], [np.empty(0)]
     for rows in neighbours.blocks(len(first), block):
         for others in neighbours.blocks(len(second), block):

@@ -34,9 +34,9 @@ def squared_distances(
     return distances
 
 
-def centre_of(rows: np.ndarray) -> np.ndarray:
-    """Mean `[D]` float64 of the first rows."""
-    rows = np.asarray(rows[:BLOCK], "float64")
+def centre_of(rows: np.ndarray, count: int) -> np.ndarray:
+    """Mean `[D]` float64 of the first `count` rows."""
+    rows = np.asarray(rows[:count], "float64")
     return rows.reshape(len(rows), -1).mean(axis=0)
 
 
@@ -69,7 +69,7 @@ def nearest(
             f"Expected at least {k} rows, of the queries' dimensions. "
             f"Received: {rows.shape} for queries {queries.shape}"
         )
-    centre = centre_of(rows)
+    centre = centre_of(rows, block)
     numbers = np.empty((len(queries), k), "int64")
     distances = np.empty((len(queries), k))
     for part in blocks(len(queries), block):

@@ -53,7 +53,7 @@ def precision_recall(
             f"Expected at least {k + 1} rows of features of each set, of equal "
             f"dimensions. Received: {samples.shape} and {originals.shape}"
         )
-    centre = neighbours.centre_of(originals)
+    centre = neighbours.centre_of(originals, block)
     radii, edges = _balls(originals, k, centre, block)
     _, sample_edges = _balls(samples, k, centre, block)
     # Balls of outliers are wide: an image of any kind would look real there.

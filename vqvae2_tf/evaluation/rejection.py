@@ -31,13 +31,35 @@ def own_class_probabilities(
     return np.exp(chosen[:, 0])
 
 
+def order_within_classes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Each sample's rank `[n]` in its class, from 0, the best, on.
+
+    Of equal scores the first sample is the better one.
+
+    Args:
+        scores: `[n]`: higher is better.
+        labels: `[n]` int: the class of each.
+
+    Raises:
+        ValueError: If a score is not finite.
+    """
+    scores, labels = np.asarray(scores, "float64"), np.asarray(labels)
+    if not np.isfinite(scores).all():
+        raise ValueError("Expected finite scores. Received: NaN or inf")
+    order = np.lexsort((-scores, labels))
+    first = np.searchsorted(labels[order], labels[order])
+    ranks = np.empty(len(order), "int64")
+    ranks[order] = np.arange(len(order)) - first
+    return ranks
+
+
 def best_of_each_class(
     scores: np.ndarray, labels: np.ndarray, share: float
 ) -> np.ndarray:
     """Numbers of the samples that are kept, sorted.
 
-    Of each class the best, `ceil(share · n)` of its n samples, and of equal
-    scores the first: classes keep their shares.
+    Of each class the best, `ceil(share * n)` of its n samples: classes keep
+    their shares.
 
     Args:
         scores: `[n]`: higher is better.
@@ -47,18 +69,14 @@ def best_of_each_class(
     Raises:
         ValueError: If the share is out of range or a score not finite.
     """
-    scores, labels = np.asarray(scores, "float64"), np.asarray(labels)
     if not 0 < share <= 1:
         raise ValueError(
             f"Expected a share above 0, at most 1. Received: {share}"
         )
-    if not np.isfinite(scores).all():
-        raise ValueError("Expected finite scores. Received: NaN or inf")
-    order = np.lexsort((-scores, labels))
-    ordered = labels[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
-    sizes = np.diff(starts, append=len(ordered))
-    ranks = np.arange(len(ordered)) - np.repeat(starts, sizes)
-    # Rounded first: 0.3 · 10 is a little more than 3.
+    ranks = order_within_classes(scores, labels)
+    _, classes, sizes = np.unique(
+        labels, return_inverse=True, return_counts=True
+    )
+    # Rounded first: 0.3 * 10 is a little more than 3.
     limits = np.ceil(np.round(share * sizes, 6))
-    return np.sort(order[ranks < np.repeat(limits, sizes)])
+    return np.flatnonzero(ranks < limits[classes])
