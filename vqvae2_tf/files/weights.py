@@ -12,12 +12,13 @@ from vqvae2_tf.files import atomic
 from vqvae2_tf.files.state_dict import read_state_dict
 
 
-def read_weights(path: str) -> dict[str, np.ndarray]:
+def read_weights(path: str, flag: str) -> dict[str, np.ndarray]:
     """Reads the weights of a file by its ending.
 
     Args:
         path: Of a frozen graph of TensorFlow (`.pb`), a state dict of PyTorch
             (`.pth` or `.pt`), or HDF5 weights of Keras (`.h5`).
+        flag: Name of the flag that names it.
 
     Returns:
         The arrays by the names that the file has for them.
@@ -34,17 +35,17 @@ def read_weights(path: str) -> dict[str, np.ndarray]:
     ending = os.path.splitext(path)[1].lower()
     if ending not in readers or not os.path.isfile(path):
         raise UserError(
-            f"--weights={path}: expected a file that ends in one of "
+            f"--{flag}={path}: expected a file that ends in one of "
             f"{', '.join(readers)}. Received: "
             f"{'another ending' if os.path.isfile(path) else 'no such file'}"
         )
     try:
         return readers[ending](path)
     except UserError as error:
-        raise UserError(f"--weights: {error}") from error
+        raise UserError(f"--{flag}: {error}") from error
     except Exception as error:  # Damage raises any of many types.
         raise UserError(
-            f"--weights={path} cannot be read: {one_line(error)}"
+            f"--{flag}={path} cannot be read: {one_line(error)}"
         ) from error
 
 

@@ -1,10 +1,11 @@
-"""Feature networks, found by the names that `--network` gives."""
+"""Pretrained networks and distances, found by the names that flags give."""
 
 import hashlib
 import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,9 @@ import tensorflow as tf
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.evaluation import networks
+from vqvae2_tf.evaluation import perceptual
 from vqvae2_tf.evaluation.networks.base import FeatureNetwork
+from vqvae2_tf.evaluation.perceptual.base import PerceptualDistance
 from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.weights import read_weights
 
@@ -36,22 +39,43 @@ def open_network(name: str, weights: str | None = None):
     """
     if os.path.isfile(os.path.join(name, "saved_model.pb")):
         return SavedModelNetwork(name)
-    model = find(name)
+    model = _find("network", networks, FeatureNetwork, name)
     path = weights or model.default_weights()
-    network = model(read_weights(path))
+    network = model(read_weights(path, "weights"))
     network.is_official = _sha256(path) in model.official_files
     return network
 
 
-def find(name: str) -> type[FeatureNetwork]:
-    """The class that `--network` names: a module's `Model`.
+def open_distance(name: str, weights: Sequence[str] = ()) -> PerceptualDistance:
+    """Opens a perceptual distance with its weights.
+
+    Args:
+        name: A module of `vqvae2_tf.evaluation.perceptual`, or with a dot any
+            module's full path.
+        weights: Paths of the weights; none for the distance's own.
 
     Raises:
-        UserError: If there is no such module, or no `Model` in it.
+        UserError: If there is no such distance, or no weights fit it.
     """
+    model = _find("perceptual", perceptual, PerceptualDistance, name)
+    paths = weights or model.default_weights()
+    arrays = {}
+    for path in paths:
+        arrays |= read_weights(path, "perceptual_weights")
+    distance = model(arrays)
+    published = model.published_files
+    distance.is_official = len(paths) == len(published) and all(
+        _sha256(path).startswith(allowed)
+        for path, allowed in zip(paths, published, strict=True)
+    )
+    return distance
+
+
+def _find(flag, room, base, name):
+    """The class that a flag names: a module's `Model`."""
     module = name
     if "." not in name:
-        module = f"{networks.__name__}.{name}"
+        module = f"{room.__name__}.{name}"
     elif os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     found = None
@@ -62,19 +86,20 @@ def find(name: str) -> type[FeatureNetwork]:
             if not f"{module}.".startswith(f"{error.name}."):
                 raise  # The module exists, and lacks what it imports itself.
     model = getattr(found, "Model", None)
-    if not isinstance(model, type) or not issubclass(model, FeatureNetwork):
+    if not isinstance(model, type) or not issubclass(model, base):
+        saved = ", or the folder of a SavedModel" * (flag == "network")
         raise UserError(
-            f"--network={name}: expected one of {', '.join(_own())}, the full "
-            "path of a module with a Model, a class of FeatureNetwork, or the "
-            "folder of a SavedModel."
+            f"--{flag}={name}: expected one of {', '.join(_own(room))}, or the "
+            f"full path of a module with a Model, a class of {base.__name__}"
+            f"{saved}."
         )
     return model
 
 
-def _own():
-    """Names of the package's own networks."""
-    for module in pkgutil.iter_modules(networks.__path__):
-        name = f"{networks.__name__}.{module.name}"
+def _own(room):
+    """Names of the package's own modules of a room that have a `Model`."""
+    for module in pkgutil.iter_modules(room.__path__):
+        name = f"{room.__name__}.{module.name}"
         if hasattr(importlib.import_module(name), "Model"):
             yield module.name
 

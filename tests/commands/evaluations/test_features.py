@@ -28,7 +28,7 @@ def _weights(tmp_path, monkeypatch):
     path = tmp_path / "toy.h5"
     path.touch()
     monkeypatch.setattr(
-        feature_networks, "read_weights", lambda path: {"kernel": KERNEL}
+        feature_networks, "read_weights", lambda *_: {"kernel": KERNEL}
     )
 
 

@@ -1,0 +1,1 @@
+"""Learned distances of two images, one a file."""
