@@ -14,7 +14,8 @@ from vqvae2_tf.evaluation.networks import inception
 from vqvae2_tf.evaluation.networks.inception import Inception
 
 # Of torch-fidelity 0.4.0 on torch 2.14.1 (CPU) with the weights of `weight`:
-# every 256th feature and every 126th logit of both images.
+# every 256th feature, every 126th of `logits_unbiased`, and of the first seven
+# channels of Mixed_6d.branch1x1 every 289th value, of both images.
 GOLDENS = {
     (40, 33): (
         [
@@ -41,25 +42,29 @@ GOLDENS = {
         ],
         [
             [
-                -3.43138,
-                7.877074,
-                17.66534,
-                10.67365,
-                1.368292,
-                -5.492184,
-                6.434632,
-                5.897202,
+                -3.512252,
+                7.810832,
+                17.65411,
+                10.58719,
+                1.458437,
+                -5.506054,
+                6.412397,
+                5.833788,
             ],
             [
-                -3.205694,
-                7.779615,
-                18.65836,
-                11.38301,
-                0.9725114,
-                -5.366732,
-                6.51294,
-                5.960123,
+                -3.286567,
+                7.713373,
+                18.64714,
+                11.29655,
+                1.062656,
+                -5.380601,
+                6.490705,
+                5.89671,
             ],
+        ],
+        [
+            [0.503993, 1.173912, 0, 0.09115215, 5.554151, 0, 9.035469],
+            [0.3543835, 0.5960488, 0, 0.6453393, 6.416122, 0, 11.41533],
         ],
     ),
     (310, 350): (
@@ -87,25 +92,29 @@ GOLDENS = {
         ],
         [
             [
-                -2.770117,
-                7.713454,
-                17.31002,
-                10.41319,
-                1.340298,
-                -5.291882,
-                6.536212,
-                6.265773,
+                -2.850989,
+                7.647212,
+                17.29879,
+                10.32673,
+                1.430443,
+                -5.305752,
+                6.513978,
+                6.20236,
             ],
             [
-                -3.166188,
-                7.792188,
-                19.89473,
-                12.39914,
-                1.262331,
-                -5.508727,
-                6.768793,
-                6.288157,
+                -3.24706,
+                7.725945,
+                19.8835,
+                12.31268,
+                1.352476,
+                -5.522597,
+                6.746558,
+                6.224743,
             ],
+        ],
+        [
+            [0.4195457, 0.874601, 0, 2.65765, 7.163538, 0, 9.118278],
+            [0.3583802, 0.4314956, 0, 0, 7.938274, 0, 8.381164],
         ],
     ),
 }
@@ -139,7 +148,7 @@ def random_state_dict():
     """The network's weights by their names in the state dict."""
     import keras
 
-    shapes = {"fc.weight": (1008, 2048), "fc.bias": (1008,)}
+    shapes = {"fc.weight": (1008, 2048)}
     network = Inception.__new__(Inception)
     with keras.StatelessScope(initialize_variables=False):
         network.connect(keras.Input((299, 299, 3)))
@@ -207,7 +216,6 @@ def save_graph(path, arrays):
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
 
     add("softmax/weights", arrays["fc.weight"].T)
-    add("softmax/biases", arrays["fc.bias"])
     for name, scope in inception._scopes():
         kernel = arrays[f"{name}.conv.weight"]
         add(f"{scope}/conv2d_params", np.transpose(kernel, (2, 3, 1, 0)))
@@ -226,7 +234,7 @@ def save_graph(path, arrays):
 @pytest.mark.parametrize("size", GOLDENS)
 def test_outputs_are_torch_fidelitys(size):
     found = Inception(random_state_dict())(images(*size))
-    features, logits = GOLDENS[size]
+    features, logits, spatial = GOLDENS[size]
     assert found["features"].shape == (2, 2048)
     assert found["logits"].shape == (2, 1008)
     # Features reach 20; logits are sums of 2,048 of them.
@@ -235,6 +243,10 @@ def test_outputs_are_torch_fidelitys(size):
     )
     np.testing.assert_allclose(
         found["logits"][:, ::126], logits, rtol=1e-4, atol=1e-3
+    )
+    assert found["spatial"].shape == (2, 2023)
+    np.testing.assert_allclose(
+        found["spatial"][:, ::289], spatial, rtol=1e-4, atol=1e-4
     )
 
 
@@ -250,7 +262,7 @@ def test_both_files_give_the_same_network(tmp_path):
     assert first.weights_hash == second.weights_hash
     # These are no published weights.
     assert not first.is_official
-    features, _ = GOLDENS[40, 33]
+    features, *_ = GOLDENS[40, 33]
     for network in (first, second):
         found = network(images(40, 33))["features"]
         np.testing.assert_allclose(

@@ -6,6 +6,9 @@ and a max pool in the pool branch of the last block (Szegedy et al. 2015; Heusel
 et al. 2017 for the distance). It is given by `--weights`: either by
 `classify_image_graph_def.pb` itself, or by the state dict that pytorch-fid and
 torch-fidelity have converted from it (`pt_inception-2015-12-05-6726825d.pth`).
+
+Logits are the features times the classifier's kernel, without its bias, as in
+every published Inception Score since Salimans et al. 2016.
 """
 
 import numpy as np
@@ -25,6 +28,8 @@ _STEM = (
     ("Conv2d_4a_3x3", 192, 3, 3, 1),
 )
 _PADDED = "Conv2d_2b_3x3"
+# The block whose first branch sFID looks at: mixed_6/conv of the graph.
+_SPATIAL = "Mixed_6d"
 
 
 def _block_35(pool):
@@ -124,6 +129,9 @@ _BLOCKS = (
 class Inception(FeatureNetwork):
     """Inception-v3 as FID has it; see the module.
 
+    Beside features and logits it returns `spatial` `[B, 2023]`, the features of
+    sFID (Nash et al. 2021): seven channels of a map of 17x17 positions.
+
     Args:
         arrays: Weights by the names of the state dict, or of the graph.
     """
@@ -149,10 +157,14 @@ class Inception(FeatureNetwork):
         for block, branches in _BLOCKS:
             outputs = [self._branch(x, block, b) for b in branches.values()]
             x = ops.concatenate(outputs, axis=-1)
+            if block == _SPATIAL:
+                spatial = layers.Flatten()(outputs[0][..., :7])
         features = layers.GlobalAveragePooling2D()(x)
-        self._layers["fc"] = layers.Dense(self.classes, name="fc")
+        self._layers["fc"] = layers.Dense(
+            self.classes, use_bias=False, name="fc"
+        )
         logits = self._layers["fc"](features)
-        return {"features": features, "logits": logits}
+        return {"features": features, "logits": logits, "spatial": spatial}
 
     def _branch(self, x, block, steps):
         for step in steps:
@@ -194,8 +206,7 @@ class Inception(FeatureNetwork):
             arrays = self._renamed(arrays)
         for name, layer in self._layers.items():
             if name == "fc":
-                kernel = self.find(arrays, "fc.weight").T
-                yield layer, [kernel, self.find(arrays, "fc.bias")]
+                yield layer, [self.find(arrays, "fc.weight").T]
             elif name.endswith(".conv"):
                 kernel = self.find(arrays, f"{name}.weight")
                 yield layer, [np.transpose(kernel, (2, 3, 1, 0))]
@@ -205,10 +216,7 @@ class Inception(FeatureNetwork):
 
     def _renamed(self, graph):
         """The graph's weights, as the state dict has them."""
-        arrays = {
-            "fc.weight": self.find(graph, "softmax/weights").T,
-            "fc.bias": self.find(graph, "softmax/biases"),
-        }
+        arrays = {"fc.weight": self.find(graph, "softmax/weights").T}
         for name, scope in _scopes():
             kernel = self.find(graph, f"{scope}/conv2d_params")
             kernel = np.transpose(kernel, (3, 2, 0, 1))
