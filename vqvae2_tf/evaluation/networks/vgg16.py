@@ -5,6 +5,7 @@ et al. 2019 (section 3) take it (Simonyan and Zisserman 2014 for the network).
 """
 
 import keras
+import numpy as np
 from keras import layers
 
 from vqvae2_tf.errors import UserError
@@ -14,15 +15,14 @@ from vqvae2_tf.evaluation.networks.base import FeatureNetwork
 
 _FILE = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
 _URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{_FILE}"
-_MEANS = (103.939, 116.779, 123.68)
+_MEANS = np.array([103.939, 116.779, 123.68], "float32")
 
 
 class VGG16(FeatureNetwork):
     """VGG-16 with the weights of Keras Applications.
 
     Args:
-        arrays: Weights by their paths in the published HDF5 file, or in one
-            that `save_weights` of Keras' own network writes.
+        arrays: Weights by their paths in the published HDF5 file.
     """
 
     name = "vgg16"
@@ -60,7 +60,8 @@ class VGG16(FeatureNetwork):
                 layer = layers.Conv2D(
                     width, 3, padding="same", activation="relu", name=name
                 )
-                x = self._layers.append(layer) or layer(x)
+                self._layers.append(layer)
+                x = layer(x)
             x = layers.MaxPooling2D(2)(x)
         x = layers.Flatten()(x)
         for name, width, activation in (

@@ -2,7 +2,7 @@
 
 Pools are blurred before they are subsampled, so that a shift by a pixel matters
 little. Another distance than LPIPS, and never called so. The weights are in the
-package `stlpips-pytorch` (64 MB): `pip install --no-deps stlpips-pytorch`.
+package `stlpips-pytorch` (64 MB): `pip install stlpips-pytorch`.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ class STLPIPSAlex(PerceptualDistance):
         if package is None:
             raise UserError(
                 "--perceptual=stlpips_alex needs the package stlpips-pytorch: "
-                "pip install --no-deps stlpips-pytorch."
+                "pip install stlpips-pytorch."
             )
         return [os.path.join(os.path.dirname(package.origin), _FILE)]
 
