@@ -61,6 +61,21 @@ def test_equal_distances_are_inside(block):
     assert found[:2] == (precision, recall)
 
 
+@pytest.mark.parametrize("block", [16, 64])
+def test_what_float32_cannot_tell_is_compared_in_float64(block):
+    # Far groups: the error of a distance in float32 is larger than those in
+    # a group.
+    rng = np.random.default_rng(0)
+    samples, originals = 0.1 * rng.normal(size=(2, 60, 3))
+    for features in (samples, originals):
+        features[::3] += 1000
+        features[1::3] -= 1000
+    found = precision_recall(samples, originals, 3, block)
+    precision, recall, _ = brute_force(samples, originals, 3)
+    assert 0 < precision < 1
+    assert found[:2] == (precision, recall)
+
+
 def test_mode_collapse_is_precise_and_recalls_little():
     rng = np.random.default_rng(0)
     originals = np.concatenate(

@@ -34,10 +34,44 @@ def squared_distances(
     return distances
 
 
+def estimated_distances(
+    x: np.ndarray, y: np.ndarray, centre: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """As `squared_distances`, in float32, and the largest error that it has.
+
+    Returns:
+        Tuple of the distances `[n, m]` float32, which may be below zero, and a
+        bound of how far one is from the squared distance.
+    """
+    x, y = (
+        (rows - centre.astype(rows.dtype)).astype("float32") for rows in (x, y)
+    )
+    x_norms, y_norms = (np.einsum("ij,ij->i", z, z) for z in (x, y))
+    distances = x @ y.T
+    distances *= -2.0
+    distances += x_norms[:, None]
+    distances += y_norms
+    # Of a sum of D products, D roundings of each at most (Higham 2002, 3.1).
+    error = (x.shape[1] + 16) * 2.0**-24
+    return distances, error * float(x_norms.max() + y_norms.max())
+
+
+def distances_of_pairs(
+    x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray
+) -> np.ndarray:
+    """Squared distances `[p]` float64 of the rows i of x and j of y."""
+    found = np.empty(len(i))
+    for part in blocks(len(i), 1024):
+        off = np.asarray(x[i[part]], "float64") - y[j[part]]
+        found[part] = np.einsum("ij,ij->i", off, off)
+    return found
+
+
 def centre_of(rows: np.ndarray, count: int) -> np.ndarray:
-    """Mean `[D]` float64 of the first `count` rows."""
+    """Mean `[D]` of the first `count` rows: float64, of float32 values."""
     rows = np.asarray(rows[:count], "float64")
-    return rows.reshape(len(rows), -1).mean(axis=0)
+    mean = rows.reshape(len(rows), -1).mean(axis=0)
+    return mean.astype("float32").astype("float64")
 
 
 def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
