@@ -104,10 +104,18 @@ def precision_recall(
 def _within(squared, error, edges, some_edges, inside, covered, pair, centre):
     """Which rows lie in a ball: of a block of samples, and of originals."""
     some_edges = some_edges[:, None]
-    inside = inside | (squared <= edges - error).any(axis=1)
-    covered = covered | (squared <= some_edges - error).any(axis=0)
-    doubtful = (np.abs(squared - edges) <= error) & ~inside[:, None]
-    doubtful |= (np.abs(squared - some_edges) <= error) & ~covered
+
+    def within(margin):
+        """In float32, with room for `error` below the balls' edges or above."""
+        for limits in (edges + margin, some_edges + margin):
+            yield squared <= limits.astype("float32")
+
+    surely_inside, surely_covered = within(-error)
+    inside = inside | surely_inside.any(axis=1)
+    covered = covered | surely_covered.any(axis=0)
+    maybe_inside, maybe_covered = within(error)
+    doubtful = maybe_inside & ~inside[:, None]
+    doubtful |= maybe_covered & ~covered
     i, j = np.nonzero(doubtful)
     if len(i) > doubtful.size // 100:
         exact = neighbours.squared_distances(*pair, centre)
@@ -126,10 +134,10 @@ def _balls(rows, k, centre, block):
     An edge is a rounding error further out, so that equal distances are equal.
     """
     radii = _kth_distances(rows, k, centre, block)
-    norms = [
-        neighbours.squared_distances(rows[part], centre[None], centre)[:, 0]
-        for part in neighbours.blocks(len(rows), block)
-    ]
+    norms = []
+    for part in neighbours.blocks(len(rows), block):
+        off = rows[part] - centre.astype(rows.dtype)
+        norms.append(np.einsum("ij,ij->i", off, off))
     slack = neighbours.ROUNDING * 4 * (np.concatenate(norms) + radii)
     return radii, radii + slack
 
@@ -169,11 +177,17 @@ def _kth_distances(rows, k, centre, block):
             else:
                 keep(others, np.ascontiguousarray(squared.T), part.start)
             keep(part, squared, others.start)
-    owners = np.repeat(np.arange(len(rows)), kept)
-    exact = neighbours.distances_of_pairs(rows, rows, owners, which.ravel())
-    exact = np.sort(exact.reshape(-1, kept), axis=1)
-    radii = exact[:, k - 1]
-    again = radii > best.max(axis=1) - largest
+    best_order = np.argsort(best, axis=1)
+    best = np.take_along_axis(best, best_order, axis=1)
+    which = np.take_along_axis(which, best_order, axis=1)
+    # The k-th is one of those that are no surer than it.
+    kth = best[:, k - 1 : k]
+    doubtful = np.abs(best - kth) <= 2 * largest
+    exact = np.where(best < kth, -np.inf, np.inf)
+    i, j = np.nonzero(doubtful)
+    exact[i, j] = neighbours.distances_of_pairs(rows, rows, i, which[i, j])
+    radii = np.sort(exact, axis=1)[:, k - 1]
+    again = doubtful[:, -1]
     if kept < len(rows) - 1 and again.any():
         radii[again] = _exact_kth_distances(
             rows, np.flatnonzero(again), k, centre, block
