@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tests.evaluation.networks.test_inception import images
-from vqvae2_tf.errors import UserError
 from vqvae2_tf.evaluation.networks.lite0 import EfficientNetLite0
 from vqvae2_tf.files.state_dict import read_state_dict
 
@@ -49,20 +48,3 @@ def test_outputs_are_the_authors(network):
     np.testing.assert_allclose(
         np.concatenate(rows), network(small)["logits"], rtol=1e-3, atol=1e-3
     )
-
-
-@pytest.mark.large
-def test_the_card_tells_other_weights(network):
-    arrays = read_state_dict(EfficientNetLite0.default_weights())
-    card = network.card()
-    assert card["network"] == "lite0"
-    assert card["resize"] == "bicubic_224"
-    arrays["_fc.bias"] = arrays["_fc.bias"] + 1e-3
-    other = EfficientNetLite0(arrays).card()
-    assert {k for k in card if card[k] != other[k]} == {"weights"}
-
-
-def test_other_weights_are_refused():
-    with pytest.raises(UserError, match="expected weights of lite0") as error:
-        EfficientNetLite0({"fc.weight": np.zeros((2, 2))})
-    assert "\n" not in str(error.value)
