@@ -57,7 +57,6 @@ FLAGS = [
     Flag("reconstruct", None, "Autoencoder: run:DIR or saved_model:DIR."),
     common.output("Folder for features."),
 ]
-MEMORY_ADVICE = common.MEMORY_ADVICE
 
 
 def open_images(options, model=None) -> inputs.Images:

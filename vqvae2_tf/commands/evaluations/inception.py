@@ -48,7 +48,6 @@ FLAGS = [
     ),
     Flag("batch_size", 32, "Images at once.", 1),
 ]
-MEMORY_ADVICE = common.MEMORY_ADVICE
 WEIGHTS = (
     "pt_inception-2015-12-05-6726825d.pth",
     "weights-inception-2015-12-05-6726825d.pth",

@@ -37,7 +37,6 @@ FLAGS = [
     common.output("File that results are added to, a line each."),
 ]
 COLUMNS = ("name", "value", "standard_error", "n", "input")
-MEMORY_ADVICE = common.MEMORY_ADVICE
 
 
 def main(arguments):
