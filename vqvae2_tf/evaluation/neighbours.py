@@ -34,19 +34,29 @@ def squared_distances(
     return distances
 
 
+def centred(
+    rows: np.ndarray, centre: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows `[n, D]` float32 about a centre, and their squared norms `[n]`."""
+    rows = rows - centre.astype(rows.dtype)
+    rows = rows.astype("float32", copy=False)
+    return rows, np.einsum("ij,ij->i", rows, rows)
+
+
 def estimated_distances(
-    x: np.ndarray, y: np.ndarray, centre: np.ndarray
+    x: tuple[np.ndarray, np.ndarray], y: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, float]:
     """As `squared_distances`, in float32, and the largest error that it has.
+
+    Args:
+        x: Rows as `centred` gives them.
+        y: Rows about the same centre.
 
     Returns:
         Tuple of the distances `[n, m]` float32, which may be below zero, and a
         bound of how far one is from the squared distance.
     """
-    x, y = (
-        (rows - centre.astype(rows.dtype)).astype("float32") for rows in (x, y)
-    )
-    x_norms, y_norms = (np.einsum("ij,ij->i", z, z) for z in (x, y))
+    (x, x_norms), (y, y_norms) = x, y
     distances = x @ y.T
     distances *= -2.0
     distances += x_norms[:, None]

@@ -67,9 +67,12 @@ def precision_recall(
     best, ball = np.full(n, -1.0), np.zeros(n, "int64")
     for rows in neighbours.blocks(n, block):
         some, some_edges = samples[rows], sample_edges[rows]
+        some_centred = neighbours.centred(some, centre)
         for others in neighbours.blocks(m, block):
             pair = some, originals[others]
-            squared, error = neighbours.estimated_distances(*pair, centre)
+            squared, error = neighbours.estimated_distances(
+                some_centred, neighbours.centred(pair[1], centre)
+            )
             found = _within(
                 squared,
                 error,
@@ -166,16 +169,16 @@ def _kth_distances(rows, k, centre, block):
         which[part] = np.take_along_axis(numbers, near, axis=1)
 
     for i, part in enumerate(parts):
-        some = rows[part]
+        some = neighbours.centred(rows[part], centre)
         for others in parts[i:]:
             squared, error = neighbours.estimated_distances(
-                some, rows[others], centre
+                some, neighbours.centred(rows[others], centre)
             )
             largest = max(largest, error)
             if part == others:
                 np.fill_diagonal(squared, np.inf)
             else:
-                keep(others, np.ascontiguousarray(squared.T), part.start)
+                keep(others, squared.T.copy(), part.start)
             keep(part, squared, others.start)
     best_order = np.argsort(best, axis=1)
     best = np.take_along_axis(best, best_order, axis=1)
