@@ -70,6 +70,7 @@ def test_copies_are_memorized_and_new_samples_are_not():
     assert found.numbers.tolist() == list(range(0, 200, 2))
 
 
+@pytest.mark.large
 def test_the_rank_test_is_scipys():
     stats = pytest.importorskip("scipy.stats")
     # On a line of whole numbers, with ties.

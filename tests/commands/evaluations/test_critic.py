@@ -106,6 +106,7 @@ def frechet(x, y):
     )
 
 
+@pytest.mark.large
 def test_the_curve_has_a_point_a_share(
     critic, judged, originals, tmp_path, capsys
 ):
