@@ -1,4 +1,7 @@
-"""Measures a finished run, or images of any other source."""
+"""Measures a finished run, or images of any other source.
+
+Each measure is a module of `evaluations`, with flags of its own.
+"""
 
 import importlib
 import pathlib

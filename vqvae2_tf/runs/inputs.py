@@ -208,8 +208,11 @@ class _Npz(Images):
     def __init__(self, flag, path):
         self._path = path
         try:
-            with zipfile.ZipFile(path) as archive:
-                shape = self._header(archive.open("arr_0.npy"))
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open("arr_0.npy") as file,
+            ):
+                shape = self._header(file)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"--{flag}=npz:{path}: expected an archive of NumPy with arr_0 "
@@ -237,8 +240,11 @@ class _Npz(Images):
 
     def read(self, first, count):
         if self._stream is None or first < self._next:
-            archive = zipfile.ZipFile(self._path)
-            self._stream = archive.open("arr_0.npy")  # noqa: SIM115
+            if self._stream:
+                self._stream.close()
+            with zipfile.ZipFile(self._path) as archive:
+                # Reads on from the file, which is closed with it.
+                self._stream = archive.open("arr_0.npy")
             self._header(self._stream)
             self._next = 0
         while self._next < first:
