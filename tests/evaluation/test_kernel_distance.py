@@ -22,7 +22,7 @@ def test_distance_is_torch_fidelitys(subsets, size, mean, deviation):
     found = kernel_distance(SAMPLES, ORIGINALS, subsets, size)
     assert found.value == pytest.approx(mean, rel=1e-9)
     assert found.deviation == pytest.approx(deviation, rel=1e-7)
-    error = deviation / np.sqrt(subsets - 1)
+    error = deviation / np.sqrt(subsets)
     assert found.standard_error == pytest.approx(error, rel=1e-7)
 
 
@@ -44,6 +44,7 @@ def test_small_sets_are_taken_whole(subsets):
     found = kernel_distance(x, y, subsets)
     assert found.value == pytest.approx(expected, rel=1e-9)
     assert found.deviation == pytest.approx(0.0, abs=1e-12)
+    assert np.isnan(found.standard_error)
 
 
 def test_distance_is_unbiased():

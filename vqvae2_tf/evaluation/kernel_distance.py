@@ -10,7 +10,8 @@ class KernelDistance(NamedTuple):
 
     Attributes:
         value: Mean; it is unbiased, and so may be below zero.
-        standard_error: Of the mean over the draws of subsets.
+        standard_error: Of the mean over the draws of subsets; NaN if these are
+            all of both sets.
         deviation: Standard deviation of the subsets' values.
     """
 
@@ -63,7 +64,8 @@ def kernel_distance(
     find = _of_all_rows if all_at_once else _of_each_subset
     values = list(find(features, others, draws))
     deviation = float(np.std(values))
-    error = deviation / np.sqrt(max(subsets - 1, 1))
+    # Subsets that are all one set do not tell.
+    error = np.nan if n == m == size else deviation / np.sqrt(subsets)
     return KernelDistance(float(np.mean(values)), float(error), deviation)
 
 

@@ -137,7 +137,7 @@ def draw(figure, found) -> None:
                 )
         axes.set_xlabel(x)
         axes.set_ylabel(", ".join(ys))
-        axes.margins(0.2)
+        axes.margins(0.3, 0.1)
         if len(ys) > 1:
             axes.legend()
     figure.tight_layout()

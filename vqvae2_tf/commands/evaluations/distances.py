@@ -219,7 +219,7 @@ class Table:
             self._count,
             reference,
             **more,
-            standard_error=kernel.standard_error,
+            standard_error=_error_of(kernel),
             floor=floors.get("kd", {}).get("value"),
         )
 
@@ -245,7 +245,7 @@ class Table:
                 count,
                 card,
                 **more,
-                standard_error=kernel.standard_error,
+                standard_error=_error_of(kernel),
             ),
         }
 
@@ -298,6 +298,12 @@ class Table:
                     np.sqrt(share * (1 - share) / self._count)
                 ),
             )
+
+
+def _error_of(kernel):
+    """JSON has no NaN."""
+    error = kernel.standard_error
+    return None if np.isnan(error) else error
 
 
 def main(arguments):
