@@ -10,6 +10,7 @@ import numpy as np
 from vqvae2_tf.layers import UpsamplingConv
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.priors import Transformer
 
 BACKEND = keras.backend.backend()
 
@@ -95,6 +96,14 @@ SMALL_PRIOR = {
 }
 
 
+SMALL_TRANSFORMER = {
+    "hidden_units": 8,
+    "residual_units": 6,
+    "layers": 2,
+    "heads": 2,
+}
+
+
 def make_levels(sizes, num_codes):
     """`Level`s of these sizes, coarsest first; `num_codes` may be one each."""
     counts = np.broadcast_to(num_codes, (len(sizes),))
@@ -104,10 +113,11 @@ def make_levels(sizes, num_codes):
     ]
 
 
-def make_prior(sizes=((4, 6),), num_codes=5, **arguments):
+def make_prior(sizes=((4, 6),), num_codes=5, network=PixelSNAIL, **arguments):
     """A small prior of the last level, with random weights."""
     *coarser, level = make_levels(sizes, num_codes)
-    prior = PixelSNAIL(level, coarser, **{**SMALL_PRIOR, **arguments})
+    small = SMALL_TRANSFORMER if network is Transformer else SMALL_PRIOR
+    prior = network(level, coarser, **{**small, **arguments})
     return build(prior, codes_of(level, 1), **conditions(prior))
 
 

@@ -13,6 +13,8 @@ from tests.helpers import conditions
 from tests.helpers import integers
 from tests.helpers import make_prior
 from tests.helpers import run
+from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.priors import Transformer
 from vqvae2_tf.sampling import incremental
 from vqvae2_tf.sampling import naive
 from vqvae2_tf.sampling import sample
@@ -27,9 +29,17 @@ SCHEDULES = GUIDANCE_FLAGS[1].choices
 NONE = np.full(4, -1, "int32")
 
 
-@pytest.fixture(scope="module")
-def prior():
+@pytest.fixture(
+    scope="module",
+    params=[
+        PixelSNAIL,
+        pytest.param(Transformer, marks=pytest.mark.large),
+    ],
+    ids=["pixelsnail", "transformer"],
+)
+def prior(request):
     return make_prior(
+        network=request.param,
         sizes=((2, 3), (4, 6)),
         num_codes=(4, 7),
         num_classes=3,

@@ -16,7 +16,7 @@ from tests.helpers import conditions
 from tests.helpers import integers
 from tests.helpers import make_prior
 from tests.helpers import run
-from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.priors import Transformer
 from vqvae2_tf.sampling import naive
 from vqvae2_tf.sampling import sample
 from vqvae2_tf.sampling.noise import Noise
@@ -47,7 +47,21 @@ VARIANTS = {
         "kernel_size": 5,
         "second_kernel_size": 3,
     },
+    "transformer": {"network": Transformer},
+    "transformer, coarser codes of the same size": {
+        "network": Transformer,
+        **LABELS,
+        "sizes": ((4, 6), (4, 6), (4, 6)),
+        "num_codes": (3, 8, NUM_CODES),
+        "layers": 1,
+    },
+    "transformer, everything": {"network": Transformer, **COARSER, **LABELS},
 }
+# The last transformer has what the others have.
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.large] * name.startswith("transf"))
+    for name in list(VARIANTS)[:-1]
+] + ["transformer, everything"]
 
 
 @functools.cache
@@ -108,7 +122,7 @@ def both_logits(prior, codes, **inputs):
     )
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_the_call(name):
     prior = variant(name)
     codes = integers(NUM_CODES, 2, 4, 6)
@@ -118,7 +132,7 @@ def test_logits_are_those_of_the_call(name):
 
 def trained(prior, codes, labels=None, coarser=(), steps=30):
     """The prior after some steps of Adam on the codes."""
-    prior = PixelSNAIL.from_config(prior.get_config())
+    prior = type(prior).from_config(prior.get_config())
     prior.build()
     variables = prior.trainable_variables
     optimizer = keras.optimizers.Adam(0.003)
@@ -142,7 +156,11 @@ def trained(prior, codes, labels=None, coarser=(), steps=30):
 @pytest.mark.large
 @pytest.mark.parametrize(
     "arguments",
-    [{"output_layers": 1, "kernel_size": 5}, VARIANTS["everything"]],
+    [
+        {"output_layers": 1, "kernel_size": 5},
+        VARIANTS["everything"],
+        VARIANTS["transformer, everything"],
+    ],
 )
 def test_trained_logits_are_those_of_the_call(arguments):
     # Every row counts on from where the one above began: to be learned by
@@ -158,7 +176,7 @@ def test_trained_logits_are_those_of_the_call(arguments):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_codes_are_those_of_the_naive_sampler(name):
     prior = variant(name)
     options = {**conditions(prior, 3), "batch_size": 3, "seed": 2}
@@ -167,16 +185,30 @@ def test_codes_are_those_of_the_naive_sampler(name):
     )
 
 
-def test_xla_gives_the_same_codes():
-    prior = variant("everything")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "everything",
+        pytest.param("transformer, everything", marks=pytest.mark.large),
+    ],
+)
+def test_xla_gives_the_same_codes(name):
+    prior = variant(name)
     options = {**conditions(prior, 3), "seed": 2}
     np.testing.assert_array_equal(
         draw(prior, "xla", **options), draw(prior, **options)
     )
 
 
-def test_bfloat16_logits_are_close_to_those_of_the_call():
-    prior = make_prior(**VARIANTS["everything"], dtype="mixed_bfloat16")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "everything",
+        pytest.param("transformer, everything", marks=pytest.mark.large),
+    ],
+)
+def test_bfloat16_logits_are_close_to_those_of_the_call(name):
+    prior = make_prior(**VARIANTS[name], dtype="mixed_bfloat16")
     codes = integers(NUM_CODES, 2, 4, 6)
     expected, actual = both_logits(prior, codes, **conditions(prior, 2))
     assert np.abs(actual - expected).max() < 0.05 * np.abs(expected).max()
@@ -193,8 +225,12 @@ def test_a_sample_is_completed_from_its_own_prefix(draw_codes):
     np.testing.assert_array_equal(completed, codes)
 
 
-def test_known_positions_hold_and_reach_what_follows():
-    prior = variant("attention")
+@pytest.mark.parametrize(
+    "name",
+    ["attention", pytest.param("transformer", marks=pytest.mark.large)],
+)
+def test_known_positions_hold_and_reach_what_follows(name):
+    prior = variant(name)
     options = {"batch_size": 16, "seed": 4}
     codes = draw(prior, **options)
     mask = np.zeros((4, 6), bool)
@@ -210,9 +246,16 @@ def test_known_positions_hold_and_reach_what_follows():
     np.testing.assert_array_equal(painted, expected)
 
 
-@pytest.mark.parametrize("options", [{"top_k": 2}, {"top_p": 0.4}])
-def test_truncated_codes_are_naives_and_among_the_likeliest(options):
-    prior = variant("attention")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("attention", {"top_k": 2}),
+        ("attention", {"top_p": 0.4}),
+        pytest.param("transformer", {"top_k": 2}, marks=pytest.mark.large),
+    ],
+)
+def test_truncated_codes_are_naives_and_among_the_likeliest(name, options):
+    prior = variant(name)
     options = {**options, "batch_size": 8, "seed": 0, "temperature": 3.0}
     codes = draw(prior, **options)
     np.testing.assert_array_equal(codes, draw_naively(prior, **options))

@@ -15,6 +15,7 @@ from vqvae2_tf.layers.gated_residual import GatedResidual
 from vqvae2_tf.layers.linked_quantizer import LinkedQuantizer
 from vqvae2_tf.layers.projection import projection
 from vqvae2_tf.layers.residual_stack import ResidualStack
+from vqvae2_tf.layers.transformer_block import TransformerBlock
 from vqvae2_tf.layers.upsampler import Upsampler
 from vqvae2_tf.layers.upsampling_conv import UpsamplingConv
 from vqvae2_tf.layers.vector_quantizer import VectorQuantizer

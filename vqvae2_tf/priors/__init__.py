@@ -1,3 +1,4 @@
 """Stage 2: priors, one a file."""
 
 from vqvae2_tf.priors.pixelsnail import PixelSNAIL
+from vqvae2_tf.priors.transformer import Transformer
