@@ -10,9 +10,6 @@ from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import networks
 
 EXPERIMENTS = pathlib.Path(cli.experiments())
-# Priors are counted elsewhere.
-NO_PRIORS = ["--prior_layers=1", "--prior_attention_every=0"]
-NO_PRIORS += ["--prior_conditioning_blocks=2"]
 
 # The sides of the maps; the number K of codes; millions of parameters of
 # MS-VQVAE in the paper and here; and those of VQ-VAE-2 in the paper and here.
@@ -30,14 +27,38 @@ TABLE = {
 
 def read(name):
     arguments = expand_flagfiles([f"--flagfile={name}.flags"], [EXPERIMENTS])
-    return configuration.parse([*arguments, *NO_PRIORS])
+    return configuration.parse(arguments)
 
 
-def millions(config):
+def millions(config, priors=False):
     def count():
-        return networks.make_autoencoder(config).count_params()
+        found = networks.make_autoencoder(config).count_params()
+        if priors:
+            for index in range(len(config.levels)):
+                found += networks.make_prior(
+                    config, index, num_classes=0
+                ).count_params()
+        return found
 
     return networks.without_weights(count) / 1e6
+
+
+# Millions of parameters of autoencoder and transformers, in the paper's table 4
+# (AR) and here.
+SUMS = {"vqvae2": (15.9, 15.82), "ms_vqvae": (23.4, 23.17)}
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("system", SUMS)
+def test_sums_with_transformers_are_near_the_papers(system):
+    paper, here = SUMS[system]
+    config = read(f"ffhq_128_{system}")
+    assert config.prior == ["transformer", "transformer"]
+    assert config.prior_layers == config.prior_heads == [8, 8]
+    assert config.prior_hidden_units == [256, 256]
+    assert config.prior_steps == [50 * 60_000 // config.prior_batch_size[0]] * 2
+    assert millions(config, priors=True) == pytest.approx(here, abs=0.01)
+    assert here == pytest.approx(paper, rel=0.02)
 
 
 @pytest.mark.parametrize(
