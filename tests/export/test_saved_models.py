@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import SMALL_PRIOR
+from tests.helpers import SMALL_TRANSFORMER
 from tests.helpers import array
 from tests.helpers import build
 from tests.helpers import codes_of
@@ -25,6 +26,7 @@ from vqvae2_tf.export import load
 from vqvae2_tf.export import write
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.priors import Transformer
 from vqvae2_tf.sampling import sample_levels
 
 IMAGE_SIZE = (8, 12)
@@ -483,6 +485,26 @@ def test_a_generator_is_loaded(folder, networks, sampled):
         np.testing.assert_equal(
             [*codes.values()], [array(x) for x in sampled[name]]
         )
+
+
+@pytest.mark.large
+def test_transformers_are_exported(networks, tmp_path):
+    model, (top, bottom) = networks
+    own = {**SMALL_TRANSFORMER, "num_classes": 3, "label_dropout": 0.1}
+    priors = [
+        Transformer(prior.level, prior.coarser, **own)
+        for prior in (top, bottom)
+    ]
+    for prior in priors:
+        build(prior, codes_of(prior.level, 1), **conditions(prior))
+    path = str(tmp_path / "generator")
+    write.export_generator(model, priors, path, ["ant", "bee", "cow"])
+    found = load.Generator(path).sample_codes(
+        LABELS, SEED, [0, 1, 2], {**DEFAULTS, **OPTIONS["guided"]}
+    )
+    options = [{"temperature": 0.7, "guidance": g} for g in (4.0, 1.0)]
+    expected = tf.function(sample_levels)(priors, LABELS, options, seed=SEED)
+    np.testing.assert_equal([*found.values()], [array(x) for x in expected])
 
 
 @pytest.mark.parametrize("name", ["runs [1]", "a*?b", "a\\b", "[x/y]"])

@@ -94,6 +94,17 @@ def test_devices_share_the_samples(tmp_path, capsys):
 
 
 @pytest.mark.large
+@pytest.mark.parametrize("job", ["train", "sample"])
+def test_a_transformer_is_compiled(job, tmp_path, capsys):
+    prior = ["--stage=prior", "--level=bottom", "--prior=transformer"]
+    small = ["--prior_hidden_units=8", "--prior_residual_units=8"]
+    small += ["--prior_layers=1", "--prior_batch_size=4"]
+    arguments = [job, "--topology=v5e:2x2", *prior, *small]
+    (row,) = compiled(capsys, tmp_path, *arguments)["rows"]
+    assert row["fits"]
+
+
+@pytest.mark.large
 def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
     prior = ["--stage=prior", "--level=top", "--prior_layers=1"]
     wide = ["--prior_hidden_units=128", "--prior_residual_units=128"]

@@ -17,8 +17,11 @@ from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.priors import Transformer
 from vqvae2_tf.training.devices import open_devices
 from vqvae2_tf.training.plan import TrainingPlan
+
+PRIORS = ("prior", "transformer")
 
 
 def plan(rate=1e-3, steps=0):
@@ -83,21 +86,23 @@ def make_autoencoder(name, random):
     return model
 
 
-def make_prior(random):
+def make_prior(name, random):
     top, bottom = Level("top", 2, 3, 5), Level("bottom", 4, 6, 5)
-    model = PixelSNAIL(
+    model_class, own = Transformer, {}
+    if name == "prior":
+        model_class = PixelSNAIL
+        own = {"attention_every": 1, "kernel_size": 3}
+        own |= {"conditioning_blocks": 2, "conditioning_units": 4}
+    model = model_class(
         bottom,
         [top],
         num_classes=3,
         hidden_units=8,
         residual_units=6,
         layers=1,
-        attention_every=1,
         heads=2,
-        kernel_size=3,
-        conditioning_blocks=2,
-        conditioning_units=4,
         dropout=0.5 if random else 0.0,
+        **own,
     )
     model.build()
     return model
@@ -107,7 +112,7 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
     """The trainer of an autoencoder or the prior.
 
     Args:
-        name: `autoencoder`, `ms_vqvae`, `hr_vqvae` or `prior`.
+        name: `autoencoder`, `ms_vqvae`, `hr_vqvae`, or of `PRIORS`.
         random: Whether the network draws random numbers in training.
         rate: Learning rate.
         devices: As for `--strategy`, or `Devices`.
@@ -117,8 +122,8 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
         devices = open_devices(devices)
     keras.utils.set_random_seed(0)
     with devices.scope():
-        if name == "prior":
-            model, arrays = make_prior(random), codes()
+        if name in PRIORS:
+            model, arrays = make_prior(name, random), codes()
         else:
             model, arrays = make_autoencoder(name, random), images()
     training_plan = dataclasses.replace(plan(rate), **changes)

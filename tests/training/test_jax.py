@@ -30,6 +30,7 @@ NETWORKS = (
     *("autoencoder", "prior"),
     pytest.param("ms_vqvae", marks=pytest.mark.large),
     pytest.param("hr_vqvae", marks=pytest.mark.large),
+    pytest.param("transformer", marks=pytest.mark.large),
 )
 TWO_DEVICES = (
     os.environ.get("XLA_FLAGS", "")
@@ -160,7 +161,7 @@ if devices.share == (0, 1):
     trainer.restore(f"{folder}/two")
 trainer.run(2)
 with trainer.averaged():
-    data = small.codes(6) if name == "prior" else small.images(6)
+    data = small.codes(6) if name in small.PRIORS else small.images(6)
     statistics = trainer.evaluate(small.examples(data, 6), 4)
 trainer.save(f"{folder}/two")
 if devices.share[0] == 0:
@@ -179,6 +180,7 @@ assert own < 0.7 * whole if shard else own == whole, (own, whole)
         pytest.param("prior", "whole", "auto", marks=pytest.mark.large),
         pytest.param("ms_vqvae", "whole", "auto", marks=pytest.mark.large),
         pytest.param("hr_vqvae", "whole", "auto", marks=pytest.mark.large),
+        pytest.param("transformer", "whole", "auto", marks=pytest.mark.large),
         pytest.param(
             "autoencoder", "whole", "multi_worker", marks=pytest.mark.large
         ),
@@ -197,7 +199,7 @@ def test_two_devices_end_where_one_does_dropout_included(
     trainer = small.make_trainer(name, devices="one")
     trainer.run(4)
     with trainer.averaged():
-        data = small.codes(6) if name == "prior" else small.images(6)
+        data = small.codes(6) if name in small.PRIORS else small.images(6)
         statistics = trainer.evaluate(small.examples(data, 6), 4)
     trainer.save(str(tmp_path / "one"))
     assert_same_state(tmp_path / "one", tmp_path / "two", 1e-5)

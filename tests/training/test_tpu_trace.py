@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.python.tpu import tpu_system_metadata
 
 from tests.helpers import SMALL_PRIOR
+from tests.helpers import SMALL_TRANSFORMER
 from tests.helpers import codes_of
 from vqvae2_tf.autoencoders import HRVQVAE
 from vqvae2_tf.autoencoders import MSVQVAE
@@ -21,6 +22,7 @@ from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.priors import Transformer
 from vqvae2_tf.training.averages import Averages
 from vqvae2_tf.training.tensorflow import make_replica_step
 
@@ -72,12 +74,12 @@ def autoencoder(model_class, **own):
 TWO_LEVELS = {"strides": (2, 2), "num_codes": 6}
 
 
-def prior(index):
-    model = PixelSNAIL(
+def prior(index, network=PixelSNAIL, small=SMALL_PRIOR):
+    model = network(
         LEVELS[index],
         LEVELS[:index],
         num_classes=3,
-        **{**SMALL_PRIOR, "dropout": 0.1, "label_dropout": 0.1},
+        **{**small, "dropout": 0.1, "label_dropout": 0.1},
     )
     model.build()
     return model
@@ -91,6 +93,7 @@ NETWORKS = {
     "hr_vqvae": lambda: autoencoder(HRVQVAE, stride=4, num_codes=(4, 2, 3)),
     "top prior": lambda: prior(0),
     "bottom prior": lambda: prior(1),
+    "transformer": lambda: prior(1, Transformer, SMALL_TRANSFORMER),
 }
 
 
@@ -162,6 +165,7 @@ def lower(make_model):
         pytest.param("ms_vqvae", marks=pytest.mark.large),
         pytest.param("hr_vqvae", marks=pytest.mark.large),
         pytest.param("bottom prior", marks=pytest.mark.large),
+        pytest.param("transformer", marks=pytest.mark.large),
     ],
 )
 def test_a_step_has_only_what_tpus_have(name, tpu_strategy):
