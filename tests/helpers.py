@@ -64,7 +64,8 @@ def zero_initializers():
 def build(layer, *inputs, seed=0, scale=0.3, **kwargs):
     """Builds a layer for its call arguments, with random weights and biases.
 
-    A quantizer keeps its initial moving averages.
+    Scales of norms are around 1, so that what is behind them counts. A
+    quantizer keeps its initial moving averages.
     """
     with zero_initializers():
         if isinstance(layer, keras.Model):
@@ -79,6 +80,8 @@ def build(layer, *inputs, seed=0, scale=0.3, **kwargs):
         value = scale * rng.normal(size=variable.shape)
         if variable.name == "moving_variance":
             value = 0.5 + value**2
+        if variable.name == "scale":
+            value = 1 + value
         if variable.trainable or variable.name.startswith("moving"):
             variable.assign(value.astype("float32"))
     return layer

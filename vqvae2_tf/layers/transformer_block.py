@@ -138,7 +138,9 @@ class TransformerBlock(keras.layers.Layer):
             return dropout(y, self.dropout.rate, seeds[index].after(x))
 
         q, k, v = (ops.swapaxes(part, 1, 2) for part in self._qkv(x))
-        y = ops.swapaxes(blockwise_attention(q, k, v), 1, 2)
+        # A lone token attends to itself.
+        y = v if x.shape[1] == 1 else blockwise_attention(q, k, v)
+        y = ops.swapaxes(y, 1, 2)
         y = self.output_projection(ops.reshape(y, ops.shape(x)))
         h = x + drop(y, 0)
         return h + drop(self._feed_forward(h), 1), (k, v)
