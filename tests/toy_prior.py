@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from vqvae2_tf.flags import Flag
-from vqvae2_tf.priors.base import Prior
+from vqvae2_tf.priors.base import LikelihoodPrior
 
 
-class ToyPrior(Prior):
+class ToyPrior(LikelihoodPrior):
     """Independent codes, given the class and the mean of the coarser codes."""
 
     FLAGS = (Flag("toy_units", 4, "Width of the features.", minimum=1),)

@@ -13,6 +13,7 @@ from vqvae2_tf.layers.decoder import Decoder
 from vqvae2_tf.layers.encoder import Encoder
 from vqvae2_tf.layers.gated_residual import GatedResidual
 from vqvae2_tf.layers.linked_quantizer import LinkedQuantizer
+from vqvae2_tf.layers.local_attention import LocalAttention
 from vqvae2_tf.layers.projection import projection
 from vqvae2_tf.layers.residual_stack import ResidualStack
 from vqvae2_tf.layers.transformer_block import TransformerBlock

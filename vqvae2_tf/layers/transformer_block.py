@@ -1,4 +1,4 @@
-"""A block of a decoder-only transformer, as they are built today."""
+"""A block of a transformer, as they are built today."""
 
 import keras
 from keras import ops
@@ -11,7 +11,7 @@ from vqvae2_tf.layers.recomputation import DrawnSeed
 
 @keras.saving.register_keras_serializable("vqvae2_tf")
 class TransformerBlock(keras.layers.Layer):
-    """Causal attention and a gated feed-forward layer, each added to its input.
+    """Attention and a gated feed-forward layer, each added to its input.
 
     x + attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)). Queries and keys
     are normalized in each head (QK-norm), and no layer has a bias. Incremental
@@ -24,25 +24,36 @@ class TransformerBlock(keras.layers.Layer):
         dropout: Rate of the dropout on what is added to the input.
         rematerialize: Whether the backward pass recomputes the block's
             activations instead of storing them.
+        attend: Function of scaled queries, keys and values, `[B, heads, T, D]`
+            each, that gives what is attended to: causal by default, which the
+            incremental calls are in any case.
 
     Call arguments:
         x: `[B, T, C]` float.
         training: Whether dropout is active.
 
     Returns:
-        `[B, T, C]` float. That at a token depends on no later token.
+        `[B, T, C]` float. With causal attention that at a token depends on no
+        later token.
 
     Raises:
         ValueError: If `heads` does not divide the input's width.
     """
 
     def __init__(
-        self, heads, inner_units, dropout=0.0, rematerialize=False, **kwargs
+        self,
+        heads,
+        inner_units,
+        dropout=0.0,
+        rematerialize=False,
+        attend=blockwise_attention,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.heads = heads
         self.inner_units = inner_units
         self.rematerialize = rematerialize
+        self.attend = attend
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, x_shape):
@@ -139,7 +150,7 @@ class TransformerBlock(keras.layers.Layer):
 
         q, k, v = (ops.swapaxes(part, 1, 2) for part in self._qkv(x))
         # A lone token attends to itself.
-        y = v if x.shape[1] == 1 else blockwise_attention(q, k, v)
+        y = v if x.shape[1] == 1 else self.attend(q, k, v)
         y = ops.swapaxes(y, 1, 2)
         y = self.output_projection(ops.reshape(y, ops.shape(x)))
         h = x + drop(y, 0)

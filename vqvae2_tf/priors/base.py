@@ -1,4 +1,4 @@
-"""What every prior has: its level, its likelihood and its samples."""
+"""What every prior has: its level, its conditions and its samples."""
 
 import math
 import numbers
@@ -18,8 +18,9 @@ from vqvae2_tf.trainable import Trainable
 class Prior(Trainable):
     """Base of stage 2: a distribution over one level's code maps.
 
-    A subclass has `nll` and `draw`. Its constructor takes the arguments below,
-    one argument a flag of `FLAGS`, and Keras' own such as `dtype`.
+    A subclass has `draw`, and `nll` if it derives from `LikelihoodPrior`. Its
+    constructor takes the arguments below, one argument a flag of `FLAGS`, and
+    Keras' own such as `dtype`.
 
     Args:
         level: `Level` of the code maps.
@@ -37,7 +38,6 @@ class Prior(Trainable):
         sampling_flags: Those of them that this prior has.
     """
 
-    selection_metric = "nll"
     schedule_width = 1
     SAMPLING_FLAGS = ()
 
@@ -72,24 +72,6 @@ class Prior(Trainable):
                 f"`label_dropout` above 0. Received: {guidance}"
             )
 
-    def nll(self, codes, labels=None, coarser=(), training=False):
-        """Negative log likelihood.
-
-        Args:
-            codes: `[B, *level.shape]`.
-            labels: `[B]` int32 in [0, num_classes), if there are classes; -1
-                for a held-out image without one.
-            coarser: Codes of the coarser levels, coarsest first.
-            training: Whether dropout and batch statistics are active.
-
-        Returns:
-            `[B]` float32, nats a code.
-        """
-        raise NotImplementedError
-
-    def call(self, codes, labels=None, coarser=(), training=False):
-        return self.nll(codes, labels, coarser, training)
-
     def build(self, codes_shape=None):
         def symbol(level):
             return keras.KerasTensor((None, *level.shape), level.dtype)
@@ -116,7 +98,7 @@ class Prior(Trainable):
         Args:
             noise: `sampling.noise.Noise`; fixes the result.
             labels: `[B]` int32 in [0, num_classes), if there are classes.
-            coarser: As in `nll`.
+            coarser: Codes of the coarser levels, coarsest first.
             known: `[B, *level.shape]`, codes of which some are kept, or None.
             known_mask: `[B, H, W]` bool, where they are kept.
             **options: A value for each of `SAMPLING_FLAGS`: a number or a
@@ -142,12 +124,18 @@ class Prior(Trainable):
                 f"{expected}. Received: {shapes}"
             )
 
-    def loss_and_statistics(self, batch, training=False):
-        """See `Trainable`.
+    def inputs(self, batch, training=False):
+        """This prior's part of a batch, with labels dropped in training.
 
-        The batch has `codes` (list of all levels' maps, coarsest first; finer
-        levels than this prior's are ignored), `label` `[B]` int32, and
-        optionally `weight`. The loss is in nats a code.
+        Args:
+            batch: dict of `codes` (list of all levels' maps, coarsest first;
+                finer levels than this prior's are ignored), `label` `[B]`
+                int32, and optionally `weight`.
+            training: Whether labels are dropped.
+
+        Returns:
+            Tuple of the codes `[B, *level.shape]`, the labels `[B]` or None,
+            and the list of the coarser codes.
         """
         *coarser, codes = batch["codes"][: len(self.coarser) + 1]
         labels = batch["label"] if self.num_classes else None
@@ -156,6 +144,38 @@ class Prior(Trainable):
                 ops.shape(labels), seed=DrawnSeed(self._label_draws)
             )
             labels = ops.where(drawn < self.label_dropout, -1, labels)
+        return codes, labels, coarser
+
+
+class LikelihoodPrior(Prior):
+    """Base of priors that know the likelihood of a map: they have `nll`."""
+
+    selection_metric = "nll"
+
+    def nll(self, codes, labels=None, coarser=(), training=False):
+        """Negative log likelihood.
+
+        Args:
+            codes: `[B, *level.shape]`.
+            labels: `[B]` int32 in [0, num_classes), if there are classes; -1
+                for a held-out image without one.
+            coarser: Codes of the coarser levels, coarsest first.
+            training: Whether dropout and batch statistics are active.
+
+        Returns:
+            `[B]` float32, nats a code.
+        """
+        raise NotImplementedError
+
+    def call(self, codes, labels=None, coarser=(), training=False):
+        return self.nll(codes, labels, coarser, training)
+
+    def loss_and_statistics(self, batch, training=False):
+        """See `Trainable`.
+
+        The batch is that of `inputs`. The loss is in nats a code.
+        """
+        codes, labels, coarser = self.inputs(batch, training)
         nll = self.nll(codes, labels, coarser, training)
         weights = batch.get("weight", ops.ones_like(nll))
         statistics = {"images": ops.sum(weights), "nll": ops.sum(weights * nll)}
@@ -173,7 +193,7 @@ class Prior(Trainable):
         return {"nll": nll, "bits_per_image": bits}
 
 
-class RasterPrior(Prior):
+class RasterPrior(LikelihoodPrior):
     """Base of priors that draw one position after another, in raster order.
 
     A subclass has a `head` (such as `heads.CategoricalHead`, whose sampling

@@ -1,4 +1,4 @@
-"""The distribution of a raster prior at one position."""
+"""The distribution of codes at one position."""
 
 import keras
 from keras import ops
@@ -53,12 +53,12 @@ class CategoricalHead(keras.layers.Layer):
             codes, logits, from_logits=True
         )
 
-    def random_numbers(self, noise, positions):
+    def random_numbers(self, noise, positions, step=0):
         """The numbers that `draw` takes, `[B, P, K]` at positions `[P]`."""
-        return noise.gumbel(positions, self.num_codes)
+        return noise.gumbel(positions, self.num_codes, step)
 
     def draw(self, logits, numbers, temperature=1.0, top_k=0, top_p=1.0):
-        """Codes `[B]` int32 of logits and random numbers, both `[B, K]`.
+        """Codes `[B, ...]` int32 of logits and numbers, both `[B, ..., K]`.
 
         Gumbel-max: the argmax of logits / temperature plus noise.
         """

@@ -79,7 +79,12 @@ class Guided:
         positions = ops.arange(self.level.num_positions)
         ones = [1] * (len(logits.shape) - 3)
         positions = ops.reshape(positions, (*self.level.size, *ones))
-        return self._guided(logits, positions)
+        return self._guided(logits, self._progress(positions))
+
+    def logits(self, codes, labels, coarser, progress):
+        """Those of all positions at one progress of `scale_at`."""
+        conditions = self._with_and_without(labels, coarser)
+        return self._guided(self._prior(_twice(codes), *conditions), progress)
 
     def initial_state(self, batch_size, labels=None, coarser=()):
         conditions = self._with_and_without(labels, coarser)
@@ -91,7 +96,7 @@ class Guided:
     def step(self, state, row, column):
         parameters, state = self._prior.step(state, row, column)
         position = row * self.level.width + column
-        return self._guided(parameters, position), state
+        return self._guided(parameters, self._progress(position)), state
 
     def write(self, state, codes, column):
         return self._prior.write(state, _twice(codes), column)
@@ -101,10 +106,12 @@ class Guided:
         labels = ops.concatenate([labels, ops.full_like(labels, -1)])
         return labels, [_twice(codes) for codes in coarser]
 
-    def _guided(self, logits, positions):
-        of_class, of_none = ops.split(logits, 2)
+    def _progress(self, positions):
         last = max(self.level.num_positions - 1, 1)
-        progress = ops.cast(positions, "float32") / last
+        return ops.cast(positions, "float32") / last
+
+    def _guided(self, logits, progress):
+        of_class, of_none = ops.split(logits, 2)
         scale = scale_at(*self._options, progress)
         return of_none + scale * (of_class - of_none)
 
