@@ -9,6 +9,7 @@ import numpy as np
 
 from vqvae2_tf.layers import UpsamplingConv
 from vqvae2_tf.level import Level
+from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.priors import Transformer
 
@@ -122,6 +123,21 @@ def make_prior(sizes=((4, 6),), num_codes=5, network=PixelSNAIL, **arguments):
     small = SMALL_TRANSFORMER if network is Transformer else SMALL_PRIOR
     prior = network(level, coarser, **{**small, **arguments})
     return build(prior, codes_of(level, 1), **conditions(prior))
+
+
+SMALL_MASKGIT = {
+    "hidden_units": 8,
+    "residual_units": 6,
+    "layers": 2,
+    "heads": 2,
+}
+
+
+def make_maskgit(sizes=((4, 6),), num_codes=5, **arguments):
+    """A small `MaskGIT` of the last level, with random weights."""
+    *coarser, level = make_levels(sizes, num_codes)
+    prior = MaskGIT(level, coarser, **{**SMALL_MASKGIT, **arguments})
+    return build(prior, codes_of(level, 1), scale=1.0)
 
 
 def codes_of(level, count, seed=0):
