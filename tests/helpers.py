@@ -125,18 +125,10 @@ def make_prior(sizes=((4, 6),), num_codes=5, network=PixelSNAIL, **arguments):
     return build(prior, codes_of(level, 1), **conditions(prior))
 
 
-SMALL_MASKGIT = {
-    "hidden_units": 8,
-    "residual_units": 6,
-    "layers": 2,
-    "heads": 2,
-}
-
-
 def make_maskgit(sizes=((4, 6),), num_codes=5, **arguments):
     """A small `MaskGIT` of the last level, with random weights."""
     *coarser, level = make_levels(sizes, num_codes)
-    prior = MaskGIT(level, coarser, **{**SMALL_MASKGIT, **arguments})
+    prior = MaskGIT(level, coarser, **{**SMALL_TRANSFORMER, **arguments})
     return build(prior, codes_of(level, 1), scale=1.0)
 
 

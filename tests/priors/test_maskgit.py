@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import SMALL_MASKGIT
+from tests.helpers import SMALL_TRANSFORMER
 from tests.helpers import array
 from tests.helpers import assert_close
 from tests.helpers import build
@@ -264,7 +264,7 @@ def test_save_and_load(tmp_path):
     arguments = {
         "level": level,
         "coarser": coarser,
-        **SMALL_MASKGIT,
+        **SMALL_TRANSFORMER,
         "num_classes": 3,
         "dropout": 0.25,
         "label_dropout": 0.1,

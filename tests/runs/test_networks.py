@@ -5,7 +5,9 @@ import pytest
 
 from tests.small_run import parse
 from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.runs import configuration
 from vqvae2_tf.runs import networks
 
 
@@ -40,6 +42,29 @@ def test_every_flag_is_the_argument_of_its_name():
         assert arguments["rematerialize"]
         assert arguments["kernel_size"] == 5
         assert prior.built
+
+
+def test_each_level_has_the_defaults_of_its_own_prior():
+    config = configuration.parse(
+        [
+            *("--dataset=emoji64", "--run_dir=x", "--prior=pixelsnail,maskgit"),
+            *("--prior_layers=3", "--prior_heads=2,4", "--decoding_steps=5,6"),
+            *("--image_size=64", "--strides=4,2", "--prior_attention_every=0"),
+        ]
+    )
+    top, bottom = (
+        networks.without_weights(
+            lambda i=i: networks.make_prior(config, i, 2, build=False)
+        )
+        for i in range(2)
+    )
+    assert (type(top), type(bottom)) == (PixelSNAIL, MaskGIT)
+    assert (top.hidden_units, bottom.hidden_units) == (512, 256)
+    for prior, heads in ((top, 2), (bottom, 4)):
+        arguments = prior.get_config()
+        assert (arguments["layers"], arguments["heads"]) == (3, heads)
+    assert config.decoding_steps == [5, 6]
+    assert config.choice_temperature == [4.5, 4.5]
 
 
 def test_parameters_are_counted_without_making_them():

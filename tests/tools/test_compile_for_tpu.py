@@ -105,6 +105,18 @@ def test_a_transformer_is_compiled(job, tmp_path, capsys):
 
 
 @pytest.mark.large
+@pytest.mark.parametrize("job", ["train", "sample"])
+def test_a_maskgit_prior_is_compiled(job, tmp_path, capsys):
+    prior = ["--prior=maskgit", "--stage=prior", "--level=bottom"]
+    small = ["--prior_hidden_units=8", "--prior_layers=1", "--prior_heads=2"]
+    more = ["--prior_local_attention", "--prior_batch_size=8"]
+    arguments = [job, "--topology=v5e:2x2", *prior, *small, *more]
+    (row,) = compiled(capsys, tmp_path, *arguments)["rows"]
+    assert row["fits"]
+    assert row["flops"] > 0
+
+
+@pytest.mark.large
 def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
     prior = ["--stage=prior", "--level=top", "--prior_layers=1"]
     wide = ["--prior_hidden_units=128", "--prior_residual_units=128"]

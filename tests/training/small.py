@@ -16,12 +16,13 @@ from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.level import Level
+from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.priors import Transformer
 from vqvae2_tf.training.devices import open_devices
 from vqvae2_tf.training.plan import TrainingPlan
 
-PRIORS = ("prior", "transformer")
+PRIORS = ("prior", "transformer", "maskgit")
 
 
 def plan(rate=1e-3, steps=0):
@@ -93,6 +94,8 @@ def make_prior(name, random):
         model_class = PixelSNAIL
         own = {"attention_every": 1, "kernel_size": 3}
         own |= {"conditioning_blocks": 2, "conditioning_units": 4}
+    elif name == "maskgit":
+        model_class, own = MaskGIT, {"local_attention": True}
     model = model_class(
         bottom,
         [top],
@@ -105,6 +108,9 @@ def make_prior(name, random):
         **own,
     )
     model.build()
+    if name == "maskgit" and not random:
+        # Each code is masked.
+        model._training_mask = lambda codes: codes >= 0
     return model
 
 

@@ -31,6 +31,7 @@ NETWORKS = (
     pytest.param("ms_vqvae", marks=pytest.mark.large),
     pytest.param("hr_vqvae", marks=pytest.mark.large),
     pytest.param("transformer", marks=pytest.mark.large),
+    pytest.param("maskgit", marks=pytest.mark.large),
 )
 TWO_DEVICES = (
     os.environ.get("XLA_FLAGS", "")
@@ -181,6 +182,7 @@ assert own < 0.7 * whole if shard else own == whole, (own, whole)
         pytest.param("ms_vqvae", "whole", "auto", marks=pytest.mark.large),
         pytest.param("hr_vqvae", "whole", "auto", marks=pytest.mark.large),
         pytest.param("transformer", "whole", "auto", marks=pytest.mark.large),
+        pytest.param("maskgit", "whole", "auto", marks=pytest.mark.large),
         pytest.param(
             "autoencoder", "whole", "multi_worker", marks=pytest.mark.large
         ),

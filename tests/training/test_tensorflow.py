@@ -453,6 +453,7 @@ from tests.helpers import SMALL_PRIOR
 from tests.helpers import normal
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.level import Level
+from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import PixelSNAIL
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -488,8 +489,15 @@ def losses(make):
     ))
     return [[float(x) for x in step().values] for _ in range(2)]
 
+def maskgit():
+    level = Level("top", 2, 3, 5)
+    model = MaskGIT(level, hidden_units=8, layers=1, heads=2, dropout=0.0)
+    model.build()
+    return model, CODES
+
 for make in (
     lambda: prior(dropout=0.5),
+    maskgit,
     lambda: prior(label_dropout=0.5),
     autoencoder,
 ):

@@ -21,6 +21,7 @@ from vqvae2_tf.autoencoders import MSVQVAE
 from vqvae2_tf.autoencoders import VQVAE2
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.level import Level
+from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.priors import Transformer
 from vqvae2_tf.training.averages import Averages
@@ -94,6 +95,9 @@ NETWORKS = {
     "top prior": lambda: prior(0),
     "bottom prior": lambda: prior(1),
     "transformer": lambda: prior(1, Transformer, SMALL_TRANSFORMER),
+    "maskgit": lambda: prior(
+        1, MaskGIT, {**SMALL_TRANSFORMER, "local_attention": True}
+    ),
 }
 
 
@@ -166,6 +170,7 @@ def lower(make_model):
         pytest.param("hr_vqvae", marks=pytest.mark.large),
         pytest.param("bottom prior", marks=pytest.mark.large),
         pytest.param("transformer", marks=pytest.mark.large),
+        pytest.param("maskgit", marks=pytest.mark.large),
     ],
 )
 def test_a_step_has_only_what_tpus_have(name, tpu_strategy):

@@ -1,7 +1,6 @@
 """What every prior has: its level, its conditions and its samples."""
 
 import math
-import numbers
 
 import keras
 from keras import ops
@@ -12,6 +11,7 @@ from vqvae2_tf.priors.heads import CategoricalHead
 from vqvae2_tf.sampling import incremental
 from vqvae2_tf.sampling.guidance import GUIDANCE_FLAGS
 from vqvae2_tf.sampling.guidance import Guided
+from vqvae2_tf.sampling.guidance import with_or_without
 from vqvae2_tf.trainable import Trainable
 
 
@@ -217,9 +217,7 @@ class RasterPrior(LikelihoodPrior):
             prior = Guided(self, guidance, guidance_schedule)
             return incremental.draw(prior, noise, *args, **kwargs)
 
-        if isinstance(guidance, numbers.Real):
-            return plain() if guidance == 1 else guided()
-        return ops.cond(guidance == 1, plain, guided)
+        return with_or_without(guidance, plain, guided)
 
     def initial_state(self, batch_size, labels=None, coarser=()):
         """State above the first row: a nest of tensors.

@@ -1,7 +1,6 @@
 """Stage 2: the MaskGIT-style bidirectional prior of one level."""
 
 import math
-import numbers
 
 import keras
 from keras import ops
@@ -17,6 +16,7 @@ from vqvae2_tf.priors.heads import CategoricalHead
 from vqvae2_tf.sampling import parallel
 from vqvae2_tf.sampling.guidance import GUIDANCE_FLAGS
 from vqvae2_tf.sampling.guidance import Guided
+from vqvae2_tf.sampling.guidance import with_or_without
 from vqvae2_tf.sampling.noise import Noise
 
 FLAGS = (
@@ -309,9 +309,7 @@ class MaskGIT(Prior):
                 )
             )
 
-        if isinstance(guidance, numbers.Real):
-            return plain() if guidance == 1 else guided()
-        return ops.cond(guidance == 1, plain, guided)
+        return with_or_without(guidance, plain, guided)
 
 
 def bound_mask(codes):

@@ -571,7 +571,7 @@ class Run:
         Returns:
             For each level, coarsest first, each metric of the prior with
             `train_` and `validation_` before its name: `nll` in nats a code,
-            `bits_per_image`.
+            `bits_per_image`; of a prior without a likelihood its own.
 
         Raises:
             UserError: If there are no codes or no prior, or they are of

@@ -1,6 +1,7 @@
 """Classifier-free guidance (Ho & Salimans, 2022), and its schedules."""
 
 import math
+import numbers
 
 from keras import ops
 
@@ -53,8 +54,21 @@ def scale_at(guidance, guidance_schedule, progress):
     return ramp * guidance + (1.0 - ramp)
 
 
+def with_or_without(guidance, plain, guided):
+    """Calls `guided`, or `plain` where the scale is 1, which costs half.
+
+    Args:
+        guidance: Number or scalar tensor.
+        plain: Function without arguments that draws without guidance.
+        guided: The same with guidance.
+    """
+    if isinstance(guidance, numbers.Real):
+        return plain() if guidance == 1 else guided()
+    return ops.cond(guidance == 1, plain, guided)
+
+
 class Guided:
-    """A `priors.RasterPrior` whose logits are moved towards the class.
+    """A `priors.Prior` whose logits are moved towards the class.
 
     With logits c of the class and u of none they are u + scale (c - u), where
     the scale depends on the position (see `scale_at`). It has the prior's own
@@ -62,7 +76,7 @@ class Guided:
     from it.
 
     Args:
-        prior: `priors.RasterPrior` that was trained with label dropout.
+        prior: `priors.Prior` of logits that was trained with label dropout.
         guidance: number or scalar tensor; 1 is the prior itself, 0 that without
             a class.
         guidance_schedule: int or int32 scalar tensor, the number of a schedule.
