@@ -154,4 +154,4 @@ def test_a_generator_is_loaded_with_options_of_both(run_dir):
     model = load.Generator(os.path.join(run_dir, "saved_models", "generator"))
     flags = {flag.name: flag for flag in model.sampling_flags}
     assert {"temperature", "decoding_steps", "choice_temperature"} < set(flags)
-    assert flags["decoding_order"].choices == ("confidence", "halton")
+    assert list(flags["decoding_order"].choices) == ["confidence", "halton"]
