@@ -46,6 +46,8 @@ def millions(config, priors=False):
 # Millions of parameters of autoencoder and transformers, in the paper's table 4
 # (AR) and here.
 SUMS = {"vqvae2": (15.9, 15.82), "ms_vqvae": (23.4, 23.17)}
+# The same with MaskGIT's priors (MG), which have embeddings of all positions.
+MASKGIT_SUMS = {"vqvae2": (14.7, 15.84), "ms_vqvae": (22.2, 23.19)}
 
 
 @pytest.mark.large
@@ -59,6 +61,19 @@ def test_sums_with_transformers_are_near_the_papers(system):
     assert config.prior_steps == [50 * 60_000 // config.prior_batch_size[0]] * 2
     assert millions(config, priors=True) == pytest.approx(here, abs=0.01)
     assert here == pytest.approx(paper, rel=0.02)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("system", MASKGIT_SUMS)
+def test_sums_with_maskgit_are_told_beside_the_papers(system):
+    paper, here = MASKGIT_SUMS[system]
+    config = read(f"ffhq_128_{system}_maskgit")
+    assert config.prior == ["maskgit", "maskgit"]
+    assert config.prior_layers == config.prior_heads == [8, 8]
+    assert config.prior_hidden_units == [256, 256]
+    assert config.prior_local_attention == [False, True]
+    assert millions(config, priors=True) == pytest.approx(here, abs=0.01)
+    assert here == pytest.approx(paper, rel=0.08)
 
 
 @pytest.mark.parametrize(
