@@ -203,7 +203,7 @@ class MaskGIT(Prior):
 
     def _tokens(self, codes, coarser):
         """`[B, P, C]`, those of all maps, the coarsest first."""
-        masked = (codes == self.level.num_codes)[..., None]
+        masked = ops.equal(codes, self.level.num_codes)[..., None]
         x = self.head.embed(ops.minimum(codes, self.level.num_codes - 1))
         mask_vector = ops.cast(self.mask_vector, x.dtype)
         x = ops.where(masked, mask_vector, x)

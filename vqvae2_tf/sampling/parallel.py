@@ -85,13 +85,13 @@ def draw(
         codes = ops.where(is_known, ops.reshape(known, shape), codes)
     positions = ops.arange(level.num_positions, dtype="int32")
     halton = -ops.convert_to_tensor(halton_ranks(*level.size), "float32")
-    at_first = _count(codes == masked)
+    at_first = _count(ops.equal(codes, masked))
     decoding_steps = ops.convert_to_tensor(decoding_steps, "int32")
     total = ops.cast(decoding_steps, "float32")
 
     def step(number, carry):
         codes, _ = carry
-        is_unknown = codes == masked
+        is_unknown = ops.equal(codes, masked)
         done = ops.cast(number, "float32")
         progress = done / ops.maximum(total - 1.0, 1.0)
         logits = logits_of(ops.reshape(codes, map_shape), progress)
@@ -103,7 +103,9 @@ def draw(
         chosen = noise.gumbel(positions, 1, 2 * number + 1)[..., 0]
         chosen = chosen * choice_temperature * (1.0 - share)
         likely = -head.nll(logits, drawn)
-        confidence = ops.where(decoding_order == 1, halton, likely + chosen)
+        confidence = ops.where(
+            ops.equal(decoding_order, 1), halton, likely + chosen
+        )
         # Known ones are never masked.
         confidence = ops.where(is_unknown, confidence, math.inf)
         again = num_masked(at_first, _count(is_unknown), share)
