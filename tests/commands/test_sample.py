@@ -98,6 +98,44 @@ def test_a_sample_is_added_to_and_is_the_same(draw):
     assert images_of(output) == whole
 
 
+@pytest.mark.large
+def test_variations_share_the_coarsest_codes_alone(small_run, draw):
+    arguments = ["--keep_codes", "--classes=1,2"]
+    output = draw(
+        "varied", "--count=1", "--vary=2", "--batch_size=2", *arguments
+    )
+    some = contents(output / "images") | contents(output / "codes")
+    draw("varied", "--count=2", "--vary=3", *arguments)
+    whole = contents(output / "images") | contents(output / "codes")
+    assert some.items() <= whole.items()
+    assert len(whole) == 2 * 2 * 2 * 3
+    # The first of a sample is what is drawn without variations.
+    plain = draw("plain", "--count=2", *arguments)
+    assert (contents(plain / "images") | contents(plain / "codes")).items() <= (
+        whole.items()
+    )
+    generator = sample.load.Generator(
+        str(small_run.run_dir / "saved_models" / "generator")
+    )
+    levels = list(generator.levels.values())
+    for name in FOLDERS[1:]:
+        for index in range(2):
+            found = [
+                load_codes(
+                    str(output / "codes" / name / f"{index:06d}{suffix}.npz"),
+                    levels,
+                )
+                for suffix in ("", "_0001", "_0002")
+            ]
+            top, bottom = (
+                np.stack([codes[level] for codes in found])
+                for level in ("top", "bottom")
+            )
+            assert (top == top[0]).all()
+            for i, j in ((0, 1), (0, 2), (1, 2)):
+                assert (bottom[i] != bottom[j]).any()
+
+
 def test_a_folder_of_other_settings_is_refused(small_run, draw):
     output = draw("samples", "--count=1", "--classes=0")
     for change, words in (
@@ -125,6 +163,8 @@ def test_a_folder_of_other_settings_is_refused(small_run, draw):
         (["--top_k=1.5"], ["--top_k", "whole number"]),
         (["--top_p=.5,2"], ["--top_p", "at most 1"]),
         (["--count=0"], ["--count", "at least 1"]),
+        (["--vary=0"], ["--vary", "at least 1"]),
+        (["--vary=2", "--count=400000"], ["--count", "349525", "--vary"]),
         (["--keep_codes", "false"], ["flags only", "false"]),
     ],
 )

@@ -506,6 +506,44 @@ def test_transformers_are_exported(networks, tmp_path):
     np.testing.assert_equal([*found.values()], [array(x) for x in expected])
 
 
+@pytest.mark.large
+def test_known_codes_are_kept_and_condition_the_others(folder, networks):
+    loaded = load.Generator(str(folder / "generator"))
+    top, bottom = (codes_of(p.level, 3, seed=7) for p in networks[1])
+    ids, options = np.arange(3), {**DEFAULTS, "temperature": 0.7}
+    options["guidance"] = [4.0, 8.0]
+    partial = np.where(np.arange(6) < 3, bottom, -1)
+    known = {"top": top, "bottom": partial}
+    codes = loaded.sample_codes(LABELS, SEED, ids, options, known)
+    expected = tf.function(sample_levels)(
+        networks[1],
+        labels=LABELS,
+        options=[{"temperature": 0.7, "guidance": x} for x in (4.0, 8.0)],
+        seed=SEED,
+        known=[top, bottom],
+        known_mask=[None, partial[0] >= 0],
+    )
+    for found, maps in zip(codes.values(), expected, strict=True):
+        np.testing.assert_array_equal(found, maps)
+    np.testing.assert_array_equal(codes["top"], top)
+    # With nothing known they are samples like any.
+    free = loaded.sample_codes(LABELS, SEED, ids, options, {})
+    plain = loaded.sample_codes(LABELS, SEED, ids, options)
+    for found, maps in zip(free.values(), plain.values(), strict=True):
+        np.testing.assert_array_equal(found, maps)
+    with pytest.raises(ValueError, match="expected .* Received: 6"):
+        loaded.sample_codes(LABELS, SEED, ids, options, {"top": 0 * top + 6})
+
+
+def test_an_earlier_generator_cannot_keep_codes(folder):
+    loaded = load.Generator(str(folder / "generator"))
+    del loaded._model.complete_codes
+    with pytest.raises(
+        UserError, match="no complete_codes, .* earlier version"
+    ):
+        loaded.sample_codes([0], 0, [0], DEFAULTS, {})
+
+
 @pytest.mark.parametrize("name", ["runs [1]", "a*?b", "a\\b", "[x/y]"])
 def test_a_path_with_wildcards_is_loaded(folder, networks, tmp_path, name):
     copy = shutil.copytree(folder / "autoencoder", tmp_path / name / "model")

@@ -217,6 +217,7 @@ class Generator(_Loaded):
 
     def __init__(self, path):
         super().__init__(path)
+        self._path = path
         names = self._model.class_names().numpy()
         self.class_names = [name.decode() for name in names]
         self.sampling_flags = [
@@ -228,7 +229,14 @@ class Generator(_Loaded):
             labels, sample_ids = batch
             return self._model.sample_codes(labels, seed, sample_ids, options)
 
+        def complete(batch, seed, options):
+            labels, sample_ids, known = batch
+            return self._model.complete_codes(
+                labels, seed, sample_ids, options, known
+            )
+
         self._draw = compile_sampler(draw)
+        self._complete = compile_sampler(complete)
 
     def sample_codes(
         self,
@@ -236,6 +244,7 @@ class Generator(_Loaded):
         seed: int,
         sample_ids: np.ndarray,
         options: Mapping[str, list[float | str]],
+        known: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
         """Draws codes; compiles at the first batch of a size.
 
@@ -245,12 +254,17 @@ class Generator(_Loaded):
             sample_ids: `[B]`, the samples' numbers.
             options: Every sampling option by name: one number or choice, or
                 one a level, coarsest first.
+            known: `{"<level>": [B, h, w]}`, codes that are kept, -1 where they
+                are to be drawn; levels that are not in it are drawn.
 
         Returns:
             `{"<level>": [B, h, w] int32}`, coarsest first.
 
         Raises:
-            ValueError: If a label or an option is out of range, or B is 0.
+            ValueError: If a label, an option or a code is out of range, or B
+                is 0.
+            UserError: If codes are known and the SavedModel is of a version
+                that cannot keep any.
         """
         # XLA leaves out the SavedModel's own checks.
         most = len(self.class_names) - 1 if self.class_names else None
@@ -264,5 +278,28 @@ class Generator(_Loaded):
             flag.spread(values, list(self.levels))
             tensors[flag.name] = tf.constant(values, flag.dtype)
         batch = tf.constant(labels, tf.int32), tf.constant(sample_ids, tf.int32)
-        codes = self._draw(batch, tf.constant(seed, tf.int32), tensors)
+        seed = tf.constant(seed, tf.int32)
+        if known is None:
+            codes = self._draw(batch, seed, tensors)
+        else:
+            batch = (*batch, self._known(known, len(labels)))
+            codes = self._complete(batch, seed, tensors)
         return {name: codes[name].numpy() for name in self.levels}
+
+    def _known(self, known, batch_size):
+        """Maps of all levels, unknown where none are given."""
+        if not hasattr(self._model, "complete_codes"):
+            raise UserError(
+                f"{self._path} has no complete_codes, which keeps known codes: "
+                "it is of an earlier version (`vqvae2 export` writes a run's "
+                "models)."
+            )
+        maps = {}
+        for name, level in self.levels.items():
+            given = known.get(name)
+            if given is None:
+                given = np.full((batch_size, *level.shape), level.unknown)
+            elif level.num_codes:
+                level.codes().check_all(given)
+            maps[name] = tf.constant(given, level.dtype)
+        return maps

@@ -88,7 +88,10 @@ def export_generator(
     For samples drawn in parts, `sample_codes(labels, seed, sample_ids,
     options)` gives `{"<level>": [B, h, w] int32}`: `sample_ids`, `[B]` int32,
     are numbers that with the seed fix each sample, 0 to B-1 in `sample`. Both
-    draw in XLA, which compiles at the first call for a B. `decode` is the
+    draw in XLA, which compiles at the first call for a B.
+    `complete_codes(labels, seed, sample_ids, options, known)` keeps the codes
+    of `known`, `{"<level>": [B, h, w] int32}`, which are -1 where they are to
+    be drawn: partial maps, or whole coarse ones. `decode` is the
     autoencoder's. `options` takes nothing and gives a JSON list of each
     option's `name`, `minimum`, `maximum`, `choices`, `help`, and `default`, one
     a level; `levels` as above; `class_names` gives `[classes]` strings, none
@@ -114,6 +117,7 @@ def export_generator(
     labels_spec = tf.TensorSpec((None,), tf.int32, "labels")
     seed_spec = tf.TensorSpec((), tf.int32, "seed")
     ids_spec = tf.TensorSpec((None,), tf.int32, "sample_ids")
+    known_specs = {spec.name: spec for spec in _code_specs(levels)}
     specs = {
         name: tf.TensorSpec(None, flag.numbered().dtype, name)
         for name, flag in table.items()
@@ -121,7 +125,7 @@ def export_generator(
 
     # Apart from the checks, which XLA would leave out.
     @tf.function(jit_compile=True)
-    def draw(labels, seed, sample_ids, options):
+    def draw(labels, seed, sample_ids, options, known):
         spread = {
             name: tf.unstack(tf.broadcast_to(value, (len(priors),)))
             for name, value in options.items()
@@ -130,8 +134,18 @@ def export_generator(
             {flag.name: spread[flag.name][i] for flag in prior.sampling_flags}
             for i, prior in enumerate(priors)
         ]
+        masks = [
+            maps >= 0 if level.num_codes else ~tf.math.is_nan(maps[..., 0])
+            for level, maps in zip(levels, known, strict=True)
+        ]
         return sample_levels(
-            priors, labels, own, seed=seed, sample_ids=sample_ids
+            priors,
+            labels,
+            own,
+            seed=seed,
+            sample_ids=sample_ids,
+            known=known,
+            known_mask=masks,
         )
 
     def checked_option(flag, value):
@@ -146,9 +160,11 @@ def export_generator(
         with tf.control_dependencies([check]):
             return _checked(flag, values)
 
-    # A function that `sample` calls, so that the sampler is traced once.
-    @tf.function(input_signature=[labels_spec, seed_spec, ids_spec, specs])
-    def sample_codes(labels, seed, sample_ids, options):
+    # A function that the others call, so that the sampler is traced once.
+    @tf.function(
+        input_signature=[labels_spec, seed_spec, ids_spec, specs, known_specs]
+    )
+    def complete_codes(labels, seed, sample_ids, options, known):
         # Without classes any label will do.
         bounds = (0, num_classes - 1) if num_classes else ()
         labels = _checked(Flag("labels", 0, "Classes.", *bounds), labels)
@@ -156,7 +172,21 @@ def export_generator(
             name: checked_option(flag.numbered(), options[name])
             for name, flag in table.items()
         }
-        return _by_name(levels, draw(labels, seed, sample_ids, options))
+        # After the labels: what is wrong with them shows in the maps as well.
+        with tf.control_dependencies([labels]):
+            known = [_checked_codes(x, known[x.name]) for x in levels]
+        drawn = draw(labels, seed, sample_ids, options, known)
+        return _by_name(levels, drawn)
+
+    @tf.function(input_signature=[labels_spec, seed_spec, ids_spec, specs])
+    def sample_codes(labels, seed, sample_ids, options):
+        size = tf.shape(labels)[0]
+        none = [
+            tf.cast(tf.fill((size, *level.shape), level.unknown), level.dtype)
+            for level in levels
+        ]
+        known = _by_name(levels, none)
+        return complete_codes(labels, seed, sample_ids, options, known)
 
     def sample(labels, seed, options):
         sample_ids = tf.range(tf.shape(labels)[0])
@@ -173,6 +203,7 @@ def export_generator(
     functions = {
         "sample": sample,
         "sample_codes": sample_codes,
+        "complete_codes": complete_codes,
         "decode": decode,
         "options": _constant(json.dumps(options)),
         "class_names": _constant(list(class_names)),
@@ -197,21 +228,25 @@ def _constant(value):
 
 def _decode_function(model, levels, saved_decoder=None):
     def decode(*codes):
-        codes = [
-            _checked(level.codes(), maps) if level.num_codes else maps
-            for level, maps in zip(levels, codes, strict=True)
-        ]
+        codes = list(map(_checked_codes, levels, codes))
         if saved_decoder:
             images = saved_decoder.decode(*codes)
         else:
             images = model.decode(codes)
         return ops.clip(images, -1.0, 1.0)
 
-    specs = [
+    return tf.function(decode, _code_specs(levels))
+
+
+def _code_specs(levels):
+    return [
         tf.TensorSpec((None, *level.shape), level.dtype, level.name)
         for level in levels
     ]
-    return tf.function(decode, specs)
+
+
+def _checked_codes(level, maps):
+    return _checked(level.codes(), maps) if level.num_codes else maps
 
 
 def _checked(flag, value):

@@ -56,6 +56,8 @@ def find_labels(
 class SampleFolder:
     """Samples on disk: `images/<class>/<index>.png`, and codes likewise.
 
+    Variations of a sample, from 1 on, are `<index>_<variation>.png`.
+
     A class's folder is named by its label and its name, so that the images can
     be trained on as a folder of classes in the same order. Without classes
     there are no such folders.
@@ -78,70 +80,85 @@ class SampleFolder:
             for label, name in enumerate(class_names)
         ]
 
-    def path(self, part: str, label: int, index: int) -> str:
+    def path(
+        self, part: str, label: int, index: int, variation: int = 0
+    ) -> str:
         """Path of an image or its codes, relative to the folder.
 
         Args:
             part: `IMAGES` or `CODES`.
             label: Its class; 0 without classes.
             index: Its number within the class.
+            variation: Its number among those of one coarse sample.
         """
         ending = npz.ENDING if part == CODES else ".png"
         middle = self._names[label : label + 1]
-        return os.path.join(part, *middle, f"{index:06d}{ending}")
+        suffix = f"_{variation:04d}" if variation else ""
+        return os.path.join(part, *middle, f"{index:06d}{suffix}{ending}")
 
     def missing(
-        self, labels: Sequence[int], count: int
-    ) -> list[tuple[int, int]]:
-        """`(label, index)` of the samples that are not wholly on disk.
+        self, labels: Sequence[int], count: int, variations: int = 1
+    ) -> list[tuple[int, int, int]]:
+        """`(label, index, variation)` of what is not wholly on disk.
 
         Args:
             labels: Labels of the classes.
-            count: Samples of each class.
+            count: Coarse samples of each class.
+            variations: Images of each coarse sample.
         """
         existing = set(list_files(self.folder, [".png", npz.ENDING]).paths)
         parts = (IMAGES, CODES) if self.keep_codes else (IMAGES,)
         return [
-            (label, index)
+            sample
             for index in range(count)
             for label in labels
-            if any(self.path(p, label, index) not in existing for p in parts)
+            for sample in [(label, index, v) for v in range(variations)]
+            if any(self.path(part, *sample) not in existing for part in parts)
         ]
 
     def write(
         self,
-        label: int,
-        index: int,
+        sample: tuple[int, int, int],
         codes: dict[str, np.ndarray],
         image: np.ndarray,
     ) -> None:
         """Writes an image, and its codes if they are kept.
 
         Args:
-            label: Its class.
-            index: Its number within the class.
+            sample: Its class, its number within it, and its variation.
             codes: `{"<level>": [*level.shape]}`.
             image: `[H, W, C]` float32 in [-1, 1].
         """
         if self.keep_codes:
-            path = self.path(CODES, label, index)
+            path = self.path(CODES, *sample)
             npz.save_codes(os.path.join(self.folder, path), codes)
-        path = self.path(IMAGES, label, index)
+        path = self.path(IMAGES, *sample)
         save_image(os.path.join(self.folder, path), image)
 
-    def write_grid(self, labels: Sequence[int], count: int) -> str:
+    def write_grid(
+        self, labels: Sequence[int], count: int, variations: int = 1
+    ) -> str:
         """Writes a PNG of the first images on disk.
 
         Args:
             labels: Labels of the classes; the first 16 get a row of 8. Without
                 classes the first 16 rows are filled.
-            count: Images of each class.
+            count: Coarse samples of each class.
+            variations: Images of each coarse sample. If several, the first 16
+                coarse samples get a row each.
 
         Returns:
             Its path.
         """
-        across = min(count, _GRID_COLUMNS)
-        if self._titles:
+        across = min(count if variations == 1 else variations, _GRID_COLUMNS)
+        if variations > 1:
+            coarse = [(label, i) for i in range(count) for label in labels]
+            coarse = coarse[:_GRID_ROWS]
+            titles = None
+            if self._titles:
+                titles = [self._titles[label] for label, _ in coarse]
+            cells = [(*one, v) for one in coarse for v in range(across)]
+        elif self._titles:
             labels = labels[:_GRID_ROWS]
             titles = [self._titles[label] for label in labels]
             cells = [(label, i) for label in labels for i in range(across)]
@@ -157,8 +174,8 @@ class SampleFolder:
         save_grid(path, rows, titles)
         return path
 
-    def _load(self, label, index):
-        path = os.path.join(self.folder, self.path(IMAGES, label, index))
+    def _load(self, *sample):
+        path = os.path.join(self.folder, self.path(IMAGES, *sample))
         try:
             return load_image(path)
         except OSError as error:

@@ -82,7 +82,14 @@ def sample(
         sample_ids = ops.arange(batch_size, dtype="int32")
     noise = Noise(seed, sample_ids, len(coarser))
     options = _checked(prior, options)
-    return prior.draw(noise, labels, coarser, known, known_mask, **options)
+
+    def draw():
+        return prior.draw(noise, labels, coarser, known, known_mask, **options)
+
+    if known is None:
+        return draw()
+    # A compiled sampler that completes maps does not compute whole ones again.
+    return ops.cond(ops.all(known_mask), lambda: known, draw)
 
 
 def sample_levels(
