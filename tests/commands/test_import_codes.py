@@ -48,6 +48,7 @@ def imported(tmp_path, *arguments, count=20):
     )
 
 
+@pytest.mark.large
 def test_codes_are_written_with_the_flags_that_train_on_them(
     tmp_path, capsys, monkeypatch
 ):
@@ -110,7 +111,11 @@ def test_mistakes_are_reported_in_one_sentence(tmp_path):
         (["--code_levels=top:4x4:4"], ["codes of other levels: top 4x4 of 4"]),
         (["--code_levels=top"], ["--code_levels: expected NAME:", ": top"]),
         (["--code_levels="], ["--code_levels must hold"]),
-        (["--decoder=nothing"], ["--decoder=nothing cannot be loaded"]),
+        pytest.param(
+            ["--decoder=nothing"],
+            ["--decoder=nothing cannot be loaded"],
+            marks=pytest.mark.large,
+        ),
         (["--sample_classes=left"], ["--sample_classes", "down, up"]),
         (["--level=top"], ["--level needs --stage=prior"]),
         (["--steps_per_loop=0"], ["--steps_per_loop"]),

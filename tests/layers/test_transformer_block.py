@@ -89,6 +89,7 @@ def test_dropout_is_of_what_is_added():
     assert not np.allclose(without, X + added)
 
 
+@pytest.mark.large
 def test_recomputed_gradients_are_the_same():
     def gradients(rematerialize):
         block = built(dropout=0.5, rematerialize=rematerialize)
