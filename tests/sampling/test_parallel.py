@@ -108,7 +108,7 @@ mask_size = (4, 6)
 @pytest.mark.parametrize(
     ("order", "guidance"),
     [
-        pytest.param("confidence", 1.0, marks=pytest.mark.large),
+        ("confidence", 1.0),
         pytest.param("halton", 2.5, marks=pytest.mark.large),
     ],
 )
