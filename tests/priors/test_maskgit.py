@@ -3,11 +3,13 @@
 import inspect
 import itertools
 import math
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 
+from tests.helpers import BACKEND
 from tests.helpers import SMALL_TRANSFORMER
 from tests.helpers import array
 from tests.helpers import assert_close
@@ -18,6 +20,7 @@ from tests.helpers import conditions
 from tests.helpers import integers
 from tests.helpers import make_levels
 from tests.helpers import make_maskgit
+from tests.helpers import normal
 from tests.helpers import run
 from tests.helpers import softmax
 from tests.helpers import weight_gradients
@@ -25,6 +28,7 @@ from tests.helpers import zero_initializers
 from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import maskgit
 from vqvae2_tf.runs.networks import without_weights
+from vqvae2_tf.sampling import sample
 
 pytestmark = pytest.mark.any_backend
 
@@ -84,6 +88,23 @@ def test_a_position_sees_all_others_or_its_square():
         for p, (i, j, k, m) in enumerate(np.ndindex(6, 7, 6, 7)):
             near = max(abs(i - k), abs(j - m)) <= reach
             assert seen.reshape(-1)[p] == near
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="JAX has kernels for TPUs")
+def test_no_later_token_is_hidden_on_tpus(monkeypatch):
+    import jax
+    from keras.src.backend.jax import nn
+
+    def causal(queries, keys, values, *args, custom_mask=None, **kwargs):
+        assert custom_mask is None
+        return values
+
+    monkeypatch.setattr(nn, "wrap_flash_attention", causal)
+    tpus = [mock.Mock(platform="tpu")]
+    monkeypatch.setattr(jax, "devices", lambda *args: tpus)
+    q, k, v = (normal(2, 3, 5, 4, seed=i) for i in range(3))
+    found = array(maskgit._attend_to_all(q, k, v))
+    assert_close(found, softmax(q @ k.swapaxes(2, 3)) @ v, 1e-4, 1e-5)
 
 
 def test_a_masked_code_is_not_seen():
@@ -311,6 +332,14 @@ def test_arguments_that_do_not_fit_are_refused(arguments, message):
 def test_inputs_that_do_not_fit_are_refused(shape, inputs, message):
     with pytest.raises(ValueError, match=message):
         MaskGIT(make_levels([(4, 6)], 5)[0])(np.zeros(shape, "int32"), **inputs)
+
+
+@pytest.mark.large
+def test_a_new_prior_draws_twice():
+    # The loop that draws may not be where the weights are made.
+    prior = MaskGIT(make_levels([(2, 2)], 5)[0], **SMALL_TRANSFORMER)
+    one, other = (array(sample(prior, batch_size=2)) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_number_of_parameters():

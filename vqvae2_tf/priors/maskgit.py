@@ -287,6 +287,9 @@ class MaskGIT(Prior):
         guidance_schedule=0,
         **options,
     ):
+        if not self.built:
+            self.build()
+
         def draw_from(logits_of):
             return parallel.draw(
                 logits_of,
@@ -340,7 +343,10 @@ def bound_mask(codes):
 
 def _attend_to_all(queries, keys, values):
     q, k, v = (ops.swapaxes(x, 1, 2) for x in (queries, keys, values))
-    attended = ops.dot_product_attention(q, k, v, scale=1.0)
+    # On TPUs Keras' flash attention is causal where there is no mask.
+    attended = ops.dot_product_attention(
+        q, k, v, scale=1.0, flash_attention=False
+    )
     return ops.swapaxes(attended, 1, 2)
 
 
