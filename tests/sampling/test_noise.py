@@ -53,6 +53,13 @@ def test_every_number_differs():
     assert len(np.unique(drawn)) == np.size(drawn)
 
 
+def test_of_many_codes_no_number_is_another_levels():
+    count = 2**17 + 512
+    drawn = [bits(0, [0], [0], count, level).ravel() for level in (0, 1)]
+    # By chance 8 pairs of so many numbers of 32 bits are equal.
+    assert np.size(drawn) - len(np.unique(drawn)) < 50
+
+
 def test_seeds_are_taken_modulo_2_to_the_32():
     np.testing.assert_array_equal(bits(-1, [0], [0]), bits(2**32 - 1, [0], [0]))
 

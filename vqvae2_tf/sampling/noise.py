@@ -64,8 +64,8 @@ class Noise:
         """Random bits.
 
         Args:
-            positions: `[P]` int32, positions in raster order.
-            count: Numbers at a position, at most 131,072.
+            positions: `[P]` int32, positions in raster order, below 2^24.
+            count: Numbers at a position, at most 2^25.
             step: Number of the decoding step, below 256.
 
         Returns:
@@ -73,14 +73,19 @@ class Noise:
         """
         half = (count + 1) // 2
         stream = self.level + 256 * step
-        indices = ops.cast(ops.arange(half), "uint32")
+        indices = ops.arange(half, dtype="int32")
+        positions = ops.cast(positions, "uint32")[None, :, None]
+        if half > 65536:
+            # Those after are another level's, so the position tells them.
+            high = ops.cast(indices // 65536 * 2**24, "uint32")
+            positions, indices = positions + high, indices % 65536
+        indices = ops.cast(indices, "uint32")
         indices = indices + ops.cast(stream * 65536, "uint32")
         seed = self.seed % 2**32 if isinstance(self.seed, int) else self.seed
         sample_ids = ops.cast(self.sample_ids, "uint32")
-        positions = ops.cast(positions, "uint32")
         pair = threefry_2x32(
             (ops.cast(seed, "uint32"), sample_ids[:, None, None]),
-            (positions[None, :, None], indices),
+            (positions, indices),
         )
         return ops.concatenate(pair, axis=-1)[..., :count]
 
