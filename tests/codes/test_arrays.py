@@ -133,3 +133,15 @@ def test_what_is_not_there_is_named(tmp_path):
         (tmp_path / name).write_bytes(b"PK\x03\x04 damaged")
         with pytest.raises(UserError, match=f"{name} cannot be read"):
             open_codes(str(tmp_path / name), LEVELS, [])
+
+
+def test_whatever_is_damaged_the_file_is_named(tmp_path):
+    np.savez_compressed(tmp_path / "codes.npz", bottom=maps()["bottom"])
+    whole = (tmp_path / "codes.npz").read_bytes()
+    rng = np.random.default_rng(0)
+    # Of the compressed numbers.
+    for start in rng.integers(200, len(whole) - 200, size=20):
+        data = whole[:start] + rng.bytes(8) + whole[start + 8 :]
+        (tmp_path / "codes.npz").write_bytes(data)
+        with pytest.raises(UserError, match="codes.npz cannot be read"):
+            open_codes(str(tmp_path / "codes.npz"), LEVELS[1:], [])

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vqvae2_tf.codes import records
+from vqvae2_tf.codes.arrays import LABELS
 from vqvae2_tf.codes.arrays import CodeArrays
 from vqvae2_tf.codes.arrays import CodeFiles
 from vqvae2_tf.codes.extraction import EXAMPLES_PER_SHARD
@@ -22,8 +23,8 @@ def read_description(path: str) -> tuple[list[Level], list[str]]:
     """Reads what a user writes about a tokenizer's codes: a JSON file.
 
     It has `levels`, a list of objects with `name`, `height`, `width` and
-    `num_codes`, coarsest first; with classes also `class_names`, or
-    `num_classes` where their names are their numbers.
+    `num_codes`, coarsest first, none of the name `labels`; with classes also
+    `class_names`, or `num_classes` where their names are their numbers.
 
     Args:
         path: Path of the file.
@@ -44,9 +45,12 @@ def read_description(path: str) -> tuple[list[Level], list[str]]:
         numbers = [n for x in levels for n in (*x.size, x.num_codes)]
         names = card.pop("class_names", None)
         if names is None:
+            numbers.append(card.get("num_classes", 1))
             names = [str(n) for n in range(card.pop("num_classes", 0))]
         sound = all(type(n) is int and n > 0 for n in numbers)
+        sound = sound and isinstance(names, list)
         sound = sound and all(x.name.isidentifier() for x in levels)
+        sound = sound and LABELS not in {x.name for x in levels}
         sound = sound and len({x.name for x in levels}) == len(levels) > 0
         sound = sound and all(isinstance(name, str) for name in names)
         sound = sound and len({*names}) == len(names) and not card
