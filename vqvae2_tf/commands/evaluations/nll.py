@@ -4,7 +4,8 @@
 
 Negative log likelihood of each level's codes under its prior, in nats a code
 and in bits an image, of all codes of training beside the held-out ones, as in
-table 1 of the VQ-VAE-2 paper. The weights are the averaged ones.
+table 1 of the VQ-VAE-2 paper. A prior without a likelihood has a metric of its
+own in its place, MaskGIT the `bound`. The weights are the averaged ones.
 """
 
 import json
