@@ -29,3 +29,13 @@ def test_none_learns_a_vector_of_its_own():
     (weights,) = layer.get_weights()
     assert weights.shape == (4, 4)
     np.testing.assert_array_equal(vectors, weights[[2, 3, 0, 3]])
+
+
+def test_vectors_of_a_version_without_that_of_none_are_loaded():
+    layer = ClassEmbedding(3, 4, learns_none=True)
+    layer.build()
+    vectors = np.arange(12.0, dtype="float32").reshape(3, 4)
+    layer.load_own_variables({"0": vectors})
+    found = array(run(lambda: layer(LABELS)))
+    zeros = np.zeros(4)
+    np.testing.assert_array_equal(found, [vectors[2], zeros, vectors[0], zeros])

@@ -109,7 +109,7 @@ class TestPrefix:
                 prior.row_embedding,
                 prior.column_embedding,
                 prior.level_embedding,
-                prior.class_embedding.embedding,
+                prior.class_embedding,
                 *prior.coarser_embeddings,
             )
         )

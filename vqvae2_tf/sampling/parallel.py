@@ -93,7 +93,10 @@ def draw(
         codes, _ = carry
         is_unknown = ops.equal(codes, masked)
         done = ops.cast(number, "float32")
-        progress = done / ops.maximum(total - 1.0, 1.0)
+        # A single step is the last.
+        progress = ops.where(
+            total > 1, done / ops.maximum(total - 1.0, 1.0), 1.0
+        )
         logits = logits_of(ops.reshape(codes, map_shape), progress)
         logits = ops.reshape(logits, (*shape, masked))
         numbers = head.random_numbers(noise, positions, 2 * number)
