@@ -469,3 +469,18 @@ def test_two_replicas_equal_one_device():
     spawn = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         pool.submit(check_replicas).result()
+
+
+@slow_on_jax
+def test_frozen_codebooks_neither_start_nor_move():
+    quantizer = LinkedQuantizer(CODES, 3, dead_code_restart_steps=1)
+    quantizer.build((None, None, None, 3))
+    quantizer.trainable = False
+    before, z = arrays(quantizer.variables), normal(2, 3, 4, 3)
+
+    def both(z):
+        return [quantizer(z, training=training) for training in (True, False)]
+
+    assert_close(*compiled(both, quantizer)(z))
+    for old, variable in zip(before, quantizer.variables, strict=True):
+        np.testing.assert_array_equal(array(variable), old)

@@ -676,3 +676,17 @@ def test_two_replicas_equal_one_device():
     spawn = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         pool.submit(check_replicas).result()
+
+
+def test_a_frozen_codebook_neither_starts_nor_moves():
+    quantizer = VectorQuantizer(6, 3, dead_code_restart_steps=1)
+    quantizer.build((None, None, None, 3))
+    quantizer.trainable = False
+    before, z = arrays(quantizer.variables), normal(2, 3, 4, 3)
+
+    def both(z):
+        return [quantizer(z, training=training) for training in (True, False)]
+
+    assert_close(*compiled(both, quantizer)(z))
+    for old, variable in zip(before, quantizer.variables, strict=True):
+        np.testing.assert_array_equal(array(variable), old)

@@ -114,7 +114,9 @@ def make_prior(name, random):
     return model
 
 
-def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
+def make_trainer(
+    name, random=True, rate=1e-3, devices="auto", frozen=(), **changes
+):
     """The trainer of an autoencoder or the prior.
 
     Args:
@@ -122,6 +124,7 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
         random: Whether the network draws random numbers in training.
         rate: Learning rate.
         devices: As for `--strategy`, or `Devices`.
+        frozen: Parts of the autoencoder that stay as they are.
         **changes: Further fields of the plan.
     """
     if isinstance(devices, str):
@@ -132,6 +135,7 @@ def make_trainer(name, random=True, rate=1e-3, devices="auto", **changes):
             model, arrays = make_prior(name, random), codes()
         else:
             model, arrays = make_autoencoder(name, random), images()
+            model.freeze(frozen)
     training_plan = dataclasses.replace(plan(rate), **changes)
     trainer = devices.trainer(model, examples(arrays), training_plan)
     trainer.counters.update(lowest=np.inf, validated=0)

@@ -125,6 +125,45 @@ class Autoencoder(Trainable):
         """
         return {}
 
+    def parts(self):
+        """The parts that `freeze` takes.
+
+        The package's own autoencoders have three, with all their layers:
+        `codebook`; `encoder`, what else makes codes of images; and `decoder`,
+        what else makes images of codes.
+
+        Returns:
+            dict of a part's name to the list of its layers.
+        """
+        return {}
+
+    def freeze(self, names):
+        """Keeps parts as they are in training.
+
+        That is their weights, codebooks and batch statistics.
+
+        Args:
+            names: Names of `parts`. Call it after the build: it does not reach
+                weights that are made later.
+
+        Raises:
+            ValueError: If there is no such part, or no weight is left to train.
+        """
+        parts = self.parts()
+        for name in names:
+            if name not in parts:
+                raise ValueError(
+                    f"`freeze`: expected parts of {type(self).__name__} "
+                    f"({', '.join(parts) or 'it names none'}). Received: {name}"
+                )
+            for layer in parts[name]:
+                layer.trainable = False
+        if names and self.built and not self.trainable_variables:
+            raise ValueError(
+                "`freeze`: expected parts that leave weights to train. "
+                f"Received: {', '.join(names)}"
+            )
+
     def counted_codes(self, codes, levels):
         """The codes whose usage and perplexity are measured.
 

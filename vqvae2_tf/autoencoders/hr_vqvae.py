@@ -188,5 +188,12 @@ class HRVQVAE(Autoencoder):
         """
         return {"layer_1": self.quantizer.codebook(0)}
 
+    def parts(self):
+        return {
+            "encoder": [self.encoder, self.projection],
+            "codebook": [self.quantizer],
+            "decoder": [self.decoder],
+        }
+
 
 Model = HRVQVAE

@@ -227,5 +227,13 @@ class MSVQVAE(Autoencoder):
         pairs = zip(self.levels((0, 0)), self.quantizers, strict=True)
         return {level.name: quantizer.codebook for level, quantizer in pairs}
 
+    def parts(self):
+        """See `Autoencoder`; finer codes depend on coarser decoders too."""
+        return {
+            "encoder": [*self.encoders, *self.projections],
+            "codebook": self.quantizers,
+            "decoder": self.decoders,
+        }
+
 
 Model = MSVQVAE

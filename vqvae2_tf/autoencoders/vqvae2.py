@@ -238,6 +238,15 @@ class VQVAE2(Autoencoder):
         pairs = zip(self.levels((0, 0)), self.quantizers, strict=True)
         return {level.name: quantizer.codebook for level, quantizer in pairs}
 
+    def parts(self):
+        # The level decoders make codes, of coarser levels' codes.
+        encoder = [*self.encoders, *self.level_decoders, *self.projections]
+        return {
+            "encoder": encoder,
+            "codebook": self.quantizers,
+            "decoder": [*self.upsamplers, self.decoder],
+        }
+
 
 def _repeat(maps, factor):
     """`[B, h, w, C]` with each position `factor` times along both axes."""

@@ -56,7 +56,8 @@ class LinkedQuantizer(keras.layers.Layer):
 
     Call arguments:
         z: `[B, H, W, D]` float.
-        training: Only `True` updates the codebooks.
+        training: Only `True` updates the codebooks, and that only while
+            `trainable`, the layer's attribute, is true too.
 
     Returns:
         dict with `embeddings` `[B, H, W, D]` in the compute dtype (the sum of

@@ -44,7 +44,8 @@ class VectorQuantizer(keras.layers.Layer):
 
     Call arguments:
         z: `[B, H, W, D]` float.
-        training: Only `True` updates the codebook.
+        training: Only `True` updates the codebook, and that only while
+            `trainable`, the layer's attribute, is true too.
 
     Returns:
         dict with `embeddings` `[B, H, W, D]` in the compute dtype (the
@@ -164,16 +165,17 @@ class VectorQuantizer(keras.layers.Layer):
         Args:
             vectors: `[N, D]` float32.
             training: Whether the codebook starts, if it has not, and follows
-                the vectors after the lookup.
+                the vectors after the lookup; it stays as it is in any case
+                where the layer's `trainable` is false.
             parents: None; what a subclass needs to know about the vectors.
 
         Returns:
             Tuple of the codes, `[N]` int32; the codebook that they were looked
-            up in, `[K, D]`; and in training a tuple of the times each code was
-            used, over all replicas, and of whether it was drawn anew in this
-            step, `[K]` float32 and bool; else None.
+            up in, `[K, D]`; and if it follows them a tuple of the times each
+            code was used, over all replicas, and of whether it was drawn anew
+            in this step, `[K]` float32 and bool; else None.
         """
-        if not training:
+        if not training or not self.trainable:
             codebook = self.codebook
             return self._nearest(vectors, codebook, parents), codebook, None
         fixed = ops.stop_gradient(vectors)

@@ -136,6 +136,19 @@ TRAINING = (
         "or the last.",
         choices=WEIGHTS,
     ),
+    Flag(
+        "init_from",
+        None,
+        "Networks start from the weights of this run, or of this .keras file.",
+        path=True,
+    ),
+    Flag(
+        "freeze",
+        [],
+        "Parts of the autoencoder that stay as --init_from has them: encoder, "
+        "codebook, decoder.",
+        many=True,
+    ),
     Flag("validate_every", 1000, "Steps between validations and saves.", 1),
     Flag("batch_size", 128, "Stage-1 batch size over all devices.", 1),
     Flag("steps", 2_207_444, "Training steps of stage 1.", 1, role=LENGTH),
@@ -287,6 +300,8 @@ def parse(
     if "code_augment" not in given:
         values["code_augment"] = values["augment"]
     values["dataset"] = _dataset(values["dataset"] or "", systems)
+    if values["init_from"]:
+        values["init_from"] = _absolute(values["init_from"])
     config = Configuration(**values, levels=[], data_version=None)
     config = config.replace(levels=networks.levels(config))
     config = _one_a_level(config, table, given)
@@ -303,10 +318,14 @@ def _dataset(dataset, systems):
     model = networks.find("autoencoder", systems["autoencoder"])
     if not dataset and model.needs_images:
         raise UserError("--dataset must be given.")
-    if dataset.startswith("folder:") and "://" not in folder:
-        # The same folder is the same data set however it is written.
-        return f"folder:{os.path.abspath(folder)}"
+    if dataset.startswith("folder:"):
+        return f"folder:{_absolute(folder)}"
     return dataset
+
+
+def _absolute(path):
+    """The same text for the same local path, however it is written."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def from_json(values: dict) -> Configuration:
@@ -363,6 +382,11 @@ def _check(config):
         )
     for prefix in ("", "prior_"):
         _check_warm_up(config, prefix)
+    if config.freeze and not config.init_from:
+        raise UserError(
+            "--freeze needs --init_from: without it the frozen parts would "
+            "stay as random as they begin."
+        )
     if config.stage == "prior" and config.level not in config.level_names:
         raise UserError(
             "--level: with --stage=prior, expected one of "

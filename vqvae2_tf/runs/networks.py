@@ -20,6 +20,8 @@ from vqvae2_tf import autoencoders
 from vqvae2_tf import priors
 from vqvae2_tf.autoencoders.base import Autoencoder
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import is_disk_full
+from vqvae2_tf.errors import is_out_of_memory
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.flags import SAMPLES
 from vqvae2_tf.flags import Flag
@@ -172,6 +174,7 @@ def without_weights(function: Callable[[], Any]) -> Any:
 def _as_flags(model, prefix="", level=""):
     """Turns a network's `ValueError` into a sentence that names flags."""
     names = {flag.name: f"--{prefix}{flag.name}" for flag in model.FLAGS}
+    names["freeze"] = "--freeze"
     for flag in getattr(model, "SAMPLING_FLAGS", ()):
         names[flag.name] = f"--{flag.name}"
 
@@ -190,7 +193,7 @@ def _as_flags(model, prefix="", level=""):
 def make_autoencoder(
     config, dtype: str = "float32", build: bool = True
 ) -> Autoencoder:
-    """The autoencoder of a configuration.
+    """The autoencoder of a configuration, its frozen parts not trainable.
 
     Args:
         config: `Configuration`.
@@ -204,6 +207,7 @@ def make_autoencoder(
         autoencoder = model(dtype=dtype, **own)
         if build:
             autoencoder.build((None, *config.image_size, config.channels))
+        autoencoder.freeze(config.freeze)
     return autoencoder
 
 
@@ -234,6 +238,26 @@ def make_prior(
         if build:
             prior.build((None, *level.shape))
     return prior
+
+
+def load_model(path: str, advice: str) -> Trainable:
+    """A network that a run saved.
+
+    Args:
+        path: Path of the .keras file.
+        advice: What the user can do if it cannot be loaded.
+
+    Raises:
+        UserError: If it cannot be loaded.
+    """
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:  # Damage raises any of many types.
+        if is_disk_full(error) or is_out_of_memory(error):
+            raise  # Then the file may be sound.
+        raise UserError(
+            f"{path} cannot be loaded; {advice}. {one_line(error)}"
+        ) from error
 
 
 def training_plan(

@@ -17,9 +17,6 @@ from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.source import ImageSource
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.errors import is_disk_full
-from vqvae2_tf.errors import is_out_of_memory
-from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.export import write
 from vqvae2_tf.export.load import load_decoder
@@ -29,6 +26,7 @@ from vqvae2_tf.files import provenance
 from vqvae2_tf.files.lock import lock
 from vqvae2_tf.runs import earlier
 from vqvae2_tf.runs import folder
+from vqvae2_tf.runs import initial_weights
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import results
 from vqvae2_tf.runs.configuration import MOST_PASSES
@@ -145,6 +143,11 @@ class Run:
             decoder = self.network(folder.AUTOENCODER).saved_decoder
             if decoder:
                 load_decoder(decoder, config.levels)
+        if config.init_from:
+            card = read_codes(config)[1] if self._source is None else None
+            names = card["class_names"] if card else self._source.class_names
+            classes = len(names) if config.class_conditional else 0
+            initial_weights.check(config, classes, self._is_begun)
 
     def _check_longer(self):
         """Checks that the codes' autoencoder has as many steps as it should."""
@@ -281,7 +284,9 @@ class Run:
             self._check_finished(name)
             path = self.path(name, folder.MODEL_FILE)
             with self.devices.local.scope():
-                self._networks[name] = _load_model(path)
+                self._networks[name] = networks.load_model(
+                    path, "remove it to resume from the last training state"
+                )
         return self._networks[name]
 
     def _check_finished(self, name):
@@ -428,6 +433,8 @@ class Run:
         keras.utils.set_random_seed(self.config.seed)
         with self.devices.scope():
             model = make_model()
+        if self.config.init_from and not self._is_begun(name):
+            initial_weights.assign(self.config, name, model, self.devices)
         print(f"{name}: {model.count_params():,} parameters", flush=True)
         plan = make_plan(model)
         examples, damage_reported = self._to_train_on(name, splits)
@@ -614,15 +621,3 @@ def _describe(levels):
         f"{level['num_codes']} codes"
         for level in levels
     )
-
-
-def _load_model(path):
-    try:
-        return keras.saving.load_model(path)
-    except Exception as error:  # Damage raises any of many types.
-        if is_disk_full(error) or is_out_of_memory(error):
-            raise  # Then the file may be sound.
-        raise UserError(
-            f"{path} cannot be loaded; remove it to resume from the last "
-            f"training state. {one_line(error)}"
-        ) from error
