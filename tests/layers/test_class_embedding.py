@@ -14,6 +14,7 @@ LABELS = np.array([2, -1, 0, -1], "int32")
 
 def test_each_class_has_its_vector_and_none_is_zero():
     layer = ClassEmbedding(3, 4)
+    layer.build()
     vectors = array(run(lambda: layer(LABELS)))
     (weights,) = layer.get_weights()
     assert weights.shape == (3, 4)
@@ -25,6 +26,7 @@ def test_each_class_has_its_vector_and_none_is_zero():
 
 def test_none_learns_a_vector_of_its_own():
     layer = ClassEmbedding(3, 4, learns_none=True)
+    layer.build()
     vectors = array(run(lambda: layer(LABELS)))
     (weights,) = layer.get_weights()
     assert weights.shape == (4, 4)

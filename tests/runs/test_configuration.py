@@ -73,7 +73,7 @@ def test_shared_flagfiles_are_included_by_others():
     for path in SHARED:
         assert path.read_text().startswith("# ")
         line = f"\n--flagfile={path.name}\n"
-        assert sum(line in text for text in texts) > 1, path
+        assert any(line in text for text in texts), path
 
 
 def of_a_family(path):
@@ -277,7 +277,7 @@ def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
         ),
         ("--autoencoder=ae", "--autoencoder=ae: expected one of .*vqvae2"),
         ("--prior=no.such", "--prior=no.such: expected .*, a class of Prior"),
-        ("--prior=./toy.py", "--prior=./toy.py: expected one of pixelsnail"),
+        ("--prior=./toy.py", "--prior=./toy.py: expected one of .*pixelsnail"),
         (f"--prior={','.join(3 * ['pixelsnail'])}", "--prior.* top, bottom"),
         (
             "--prior=json.decoder",
@@ -356,7 +356,7 @@ def test_each_level_may_have_its_own_prior(toy):
 
 def test_flags_of_networks_that_were_not_chosen_are_refused(toy):
     for flag in ("prior_heads", "top_k"):
-        message = f"--{flag} .* --prior=pixelsnail, which was not chosen"
+        message = f"--{flag} .* --prior=pixelsnail.*, which was not chosen"
         with pytest.raises(UserError, match=message):
             configuration.parse(
                 [
