@@ -6,6 +6,7 @@ import pytest
 
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files.atomic import check_file_writable
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.files.atomic import read_json
 from vqvae2_tf.files.atomic import replacing
@@ -71,4 +72,7 @@ def test_damaged_json_is_reported_with_advice(tmp_path, data):
 def test_checking_a_folder_leaves_nothing_behind(tmp_path):
     check_writable("output", str(tmp_path / "new"))
     check_writable("output", str(tmp_path))
+    check_file_writable("output", str(tmp_path / "new" / "a.txt"))
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="^--output=.* expected a file"):
+        check_file_writable("output", str(tmp_path))

@@ -7,14 +7,12 @@ Takes the flags of `vqvae2 train`. Writes a PNG: a row of images of the train
 split as they are evaluated, and below each of them random draws.
 """
 
-import os
-
 import numpy as np
 
 from vqvae2_tf.commands import common
 from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.errors import UserError
-from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files.atomic import check_file_writable
 from vqvae2_tf.files.grids import save_grid
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import configuration
@@ -34,7 +32,7 @@ def main(arguments):
     arguments = [*arguments, "--run_dir=unused"]
     config = configuration.parse(arguments, __doc__, FLAGS)
     check_place("output", config.output, config.dataset)
-    check_writable("output", os.path.dirname(config.output) or ".")
+    check_file_writable("output", config.output)
     if not config.augment:
         raise UserError("--augment names no operation, so none can be shown.")
     source = open_images(config)

@@ -131,3 +131,18 @@ def check_writable(flag: str, folder: str) -> None:
         filesystem.remove(probe)
         if is_new and os.path.isdir(folder):
             os.rmdir(folder)
+
+
+def check_file_writable(flag: str, path: str) -> None:
+    """Checks that a file can be written, or replaced.
+
+    Args:
+        flag: Name of the flag that names the file.
+        path: Path of the file.
+
+    Raises:
+        UserError: If it is a folder, or nothing can be written into its own.
+    """
+    if filesystem.is_folder(path):
+        raise UserError(f"--{flag}={path}: expected a file. Received: a folder")
+    check_writable(flag, os.path.dirname(path) or ".")

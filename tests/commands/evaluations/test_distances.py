@@ -154,3 +154,5 @@ def test_mistakes_are_reported_in_one_sentence(distances, tmp_path):
     other = write(tmp_path / "other", {"features": SAMPLES}, weights="0b")
     message = distances(samples=one, originals=other)
     assert_one_sentence(message, "--originals", "weights", "Received: 0b")
+    message = distances(f"--output={tmp_path}", samples=one)
+    assert_one_sentence(message, "--output", "a file", "Received: a folder")

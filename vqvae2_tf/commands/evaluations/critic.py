@@ -11,7 +11,6 @@ keeps it. `vqvae2 evaluate curve` measures what is kept.
 """
 
 import io
-import os
 
 import numpy as np
 
@@ -69,7 +68,7 @@ def main(arguments):
     options = common.parse(FLAGS, arguments, __doc__)
     critic = FeatureSet("samples", options.samples)
     scores, labels = scores_of("samples", critic)
-    atomic.check_writable("output", os.path.dirname(options.output) or ".")
+    atomic.check_file_writable("output", options.output)
     order = rejection.order_within_classes(scores, labels)
     kept_at = np.ones(len(scores))
     rows = []

@@ -337,7 +337,7 @@ def main(arguments):
                 f"--originals={options.originals}: expected mu of {dims}, the "
                 f"features of --{name}. Received: {len(statistics[1])}"
             )
-    atomic.check_writable("output", os.path.dirname(options.output) or ".")
+    atomic.check_file_writable("output", options.output)
     rows = Table(sets, count, options.seed, statistics).results()
     results.append(options.output, rows)
     print(results.as_table(rows, COLUMNS))

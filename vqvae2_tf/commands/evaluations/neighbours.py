@@ -17,8 +17,6 @@ standard deviations this is off 0.5 (Meehan et al. 2020). --results adds them to
 a file, a line of JSON each.
 """
 
-import os
-
 import numpy as np
 
 from vqvae2_tf.commands import common
@@ -111,8 +109,9 @@ def main(arguments):
             f"--originals: expected images of {images.size} pixels, the "
             f"samples'. Received: {originals.size}"
         )
-    for path in filter(None, (options.output, options.results)):
-        atomic.check_writable("output", os.path.dirname(path) or ".")
+    atomic.check_file_writable("output", options.output)
+    if options.results:
+        atomic.check_file_writable("results", options.results)
     shown = np.arange(len(sets["samples"]))
     shown = shown[:: max(1, len(shown) // options.count)][: options.count]
     rows = {n: own.arrays["features"] for n, own in sets.items()}

@@ -13,7 +13,6 @@ package has. A line of JSON for each is added to --output.
 
 import dataclasses
 import importlib.metadata
-import os
 
 from tqdm import tqdm
 
@@ -22,7 +21,7 @@ from vqvae2_tf.commands.evaluations import features
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.evaluation import results
 from vqvae2_tf.evaluation.reconstruction_error import ReconstructionError
-from vqvae2_tf.files.atomic import check_writable
+from vqvae2_tf.files.atomic import check_file_writable
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import inputs
 from vqvae2_tf.runs.feature_networks import open_distance
@@ -42,7 +41,7 @@ COLUMNS = ("name", "value", "standard_error", "n", "input")
 def main(arguments):
     """Measures the reconstructions, prints the results and adds them."""
     options = common.parse(FLAGS, arguments, __doc__)
-    check_writable("output", os.path.dirname(options.output) or ".")
+    check_file_writable("output", options.output)
     if not options.input:
         if not options.run_dir:
             raise UserError("--input must be given, or --run_dir.")
