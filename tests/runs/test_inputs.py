@@ -67,6 +67,20 @@ def test_an_archive_is_read_as_a_stream(tmp_path, shape, save):
     np.testing.assert_array_equal(images.read(1, 2)[0], expected[1:3])
 
 
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_other_images_of_the_same_names_have_another_identity(tmp_path, kind):
+    identities = []
+    for name, seed in (("a", 0), ("again", 0), ("b", 1)):
+        # The files are as long as the others: noise is stored as it is.
+        images = pixels(4, 6, 7, 3, seed=seed)
+        path = tmp_path / name / "x.npz"
+        save_folder(path.parent, images)
+        np.savez(path, images)
+        text = f"npz:{path}" if kind == "npz" else f"folder:{path.parent}"
+        identities.append(open_input(text).identity)
+    assert identities[0] == identities[1] != identities[2]
+
+
 def test_grey_images_have_three_equal_channels(tmp_path):
     expected = pixels(2, 6, 7)
     save_folder(tmp_path / "images", expected)
@@ -92,6 +106,16 @@ def test_a_data_set_gives_the_crops_of_training(small_run):
     names = [files[image.tobytes()] for image in found]
     assert names == [images.class_names[label] for label in labels]
     np.testing.assert_array_equal(images.read(0, 1)[0], found[:1])
+
+
+@pytest.mark.large
+def test_a_run_s_images_are_read_from_data_dir(small_run, tmp_path):
+    text = f"run:{small_run.run_dir}@validation"
+    images = open_input(text, data_dir=str(tmp_path / "moved"))
+    assert any((tmp_path / "moved").iterdir())
+    np.testing.assert_array_equal(
+        read_all(images)[0], read_all(open_input(text))[0]
+    )
 
 
 @pytest.mark.large
@@ -124,6 +148,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path):
     whole = (tmp_path / "corrupt/1.png").read_bytes()
     (tmp_path / "corrupt/1.png").write_bytes(whole[:90])
     (tmp_path / "empty").mkdir()
+    run = f"run:{tmp_path / 'empty'}"
     np.savez(tmp_path / "float.npz", np.zeros((2, 4, 4, 3)))
     for text, *words in (
         (f"folder:{tmp_path / 'mixed'}", "one size", "6x7", "b/0.png of 9x7"),
@@ -136,6 +161,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path):
         ("dataset:emoji64@test", "SPLIT is train or validation"),
         ("run:nowhere@train", "is not the folder of a run"),
         ("run:nowhere", "--count"),
+        (f"{run}@test", f"Received: {run}@test", "SPLIT is train"),
         ("picture.png", "--input: expected folder:DIR"),
     ):
         with pytest.raises(UserError) as error:
@@ -144,6 +170,10 @@ def test_mistakes_are_told_in_one_sentence(tmp_path):
         assert "\n" not in str(error.value)
         for word in words:
             assert word in str(error.value), str(error.value)
+    with pytest.raises(UserError, match="^--input=run:nowhere: there is no"):
+        open_input("run:nowhere", count=2)
+    with pytest.raises(UserError, match="^--reconstruct=saved_model:nowhere"):
+        open_autoencoder("saved_model:nowhere")
     with pytest.raises(UserError, match="--count: expected at most 3"):
         open_input(f"folder:{tmp_path / 'mixed'}", (4, 4), count=9)
 

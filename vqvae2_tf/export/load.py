@@ -19,13 +19,19 @@ from vqvae2_tf.export.compiled_sampler import compile_sampler
 from vqvae2_tf.level import Level
 
 
-def find(name: str, run_dir: str | None, saved_model: str | None) -> str:
+def find(
+    name: str,
+    run_dir: str | None,
+    saved_model: str | None,
+    given: str | None = None,
+) -> str:
     """Path of a SavedModel.
 
     Args:
         name: `autoencoder` or `generator`.
         run_dir: Folder of a run (`--run_dir`), or None.
         saved_model: The SavedModel itself (`--saved_model`), or None.
+        given: The flag and its value, if it is neither of the two.
 
     Raises:
         UserError: If there is none, or not exactly one of both is given.
@@ -36,8 +42,8 @@ def find(name: str, run_dir: str | None, saved_model: str | None) -> str:
     if not tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
         flag = f"--run_dir={run_dir}" if run_dir else f"--saved_model={path}"
         raise UserError(
-            f"{flag}: there is no SavedModel in {path}; a run writes it at "
-            "its end."
+            f"{given or flag}: there is no SavedModel in {path}; a run writes "
+            "it at its end."
         )
     return path
 

@@ -37,8 +37,9 @@ def open_network(name: str, weights: str | None = None):
     Raises:
         UserError: If there is no such network, or no weights fit it.
     """
-    if os.path.isfile(os.path.join(name, "saved_model.pb")):
-        return SavedModelNetwork(name)
+    path = os.path.expanduser(name)
+    if os.path.isfile(os.path.join(path, "saved_model.pb")):
+        return SavedModelNetwork(path)
     model = _find("network", networks, FeatureNetwork, name)
     path = weights or model.default_weights()
     network = model(read_weights(path, "weights"))

@@ -30,6 +30,7 @@ from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.export import load
+from vqvae2_tf.files import filesystem
 from vqvae2_tf.files.grids import to_uint8
 from vqvae2_tf.files.listing import list_files
 from vqvae2_tf.runs import folder
@@ -89,7 +90,7 @@ def open_input(
             as they are.
         channels: 1 to make files and data sets grey.
         count: Number of images, the first ones; None for all. Samples need it.
-        data_dir: Folder of prepared data sets.
+        data_dir: Folder of prepared data sets; None for a run's own.
         flag: Name of the flag.
 
     Raises:
@@ -97,6 +98,8 @@ def open_input(
     """
     kind, _, rest = text.partition(":")
     path, _, split = rest.rpartition("@")
+    # A folder's own name may have an @.
+    is_folder = not path or filesystem.is_folder(os.path.expanduser(rest))
     if kind == "folder" and rest:
         images = _Folder(flag, os.path.expanduser(rest), image_size, channels)
     elif kind == "npz" and rest:
@@ -111,15 +114,14 @@ def open_input(
         images = _Source(source, split, image_size, channels)
     elif kind == "run" and path and split in _SPLITS:
         config = folder.read_config(os.path.expanduser(path))
+        config = config.replace(data_dir=data_dir or config.data_dir)
         images = _Source(
             open_images(config), split, config.image_size, config.channels
         )
-    elif kind in ("run", "saved_model") and rest:
-        own = {"run_dir": None, "saved_model": None}
-        own["run_dir" if kind == "run" else kind] = os.path.expanduser(rest)
+    elif kind in ("run", "saved_model") and rest and is_folder:
         if count is None:
             raise UserError(f"--{flag}={text} needs --count, to draw so many.")
-        images = _Samples(load.find("generator", **own), count)
+        images = _Samples(_find("generator", text, flag), count)
     else:
         raise UserError(
             f"--{flag}: expected {KINDS}; SPLIT is train or validation. "
@@ -155,13 +157,29 @@ class _Folder(Images):
             )
         self.count = len(self._names)
         self.size = image_size or self._common_size(flag)
-        self.identity = _digest("\n".join(self._names))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            ends = pool.map(self._end_of, self._names)
+            pairs = zip(self._names, ends, strict=True)
+            self.identity = _digest("\n".join(f"{n} {e}" for n, e in pairs))
         tops = [n.partition("/")[0] if "/" in n else "" for n in self._names]
         classes = sorted(set(tops))
         self._labels = np.zeros(self.count, "int32")
         if len(classes) > 1 and "" not in classes:
             self.class_names = classes
             self._labels = np.searchsorted(classes, tops).astype("int32")
+
+    def _end_of(self, name):
+        """Length and last bytes of a file; PNG has its checksums there."""
+        path = os.path.join(self._path, name)
+        try:
+            with open(path, "rb") as file:
+                length = file.seek(0, os.SEEK_END)
+                file.seek(max(0, length - 64))
+                return f"{length} {file.read().hex()}"
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read: {one_line(error)}"
+            ) from error
 
     def _common_size(self, flag):
         with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -213,6 +231,7 @@ class _Npz(Images):
                 archive.open("arr_0.npy") as file,
             ):
                 shape = self._header(file)
+                checksum = archive.getinfo("arr_0.npy").CRC
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"--{flag}=npz:{path}: expected an archive of NumPy with arr_0 "
@@ -220,7 +239,7 @@ class _Npz(Images):
             ) from error
         self.count, *self.size, self._channels = shape
         self.size = tuple(self.size)
-        self.identity = _digest(f"{shape} {os.path.getsize(path)}")
+        self.identity = _digest(f"{shape} {checksum}")
         self._stream, self._next = None, 0
 
     @staticmethod
@@ -328,13 +347,19 @@ def open_autoencoder(text: str, flag: str = "reconstruct") -> load.Autoencoder:
         UserError: If there is none.
     """
     kind, _, path = text.partition(":")
-    own = {"run_dir": None, "saved_model": None}
     if kind not in ("run", "saved_model") or not path:
         raise UserError(
             f"--{flag}: expected run:DIR or saved_model:DIR. Received: {text}"
         )
-    own["run_dir" if kind == "run" else kind] = os.path.expanduser(path)
-    return load.Autoencoder(load.find("autoencoder", **own))
+    return load.Autoencoder(_find("autoencoder", text, flag))
+
+
+def _find(name, text, flag):
+    """Path of the SavedModel that `run:DIR` or `saved_model:DIR` names."""
+    kind, _, path = text.partition(":")
+    path = os.path.expanduser(path)
+    run_dir, saved_model = (path, None) if kind == "run" else (None, path)
+    return load.find(name, run_dir, saved_model, f"--{flag}={text}")
 
 
 def reconstruction(

@@ -126,7 +126,7 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, arguments, words):
     assert not (tmp_path / "features").exists()
 
 
-def test_a_saved_model_is_a_network(tmp_path):
+def test_a_saved_model_is_a_network(tmp_path, monkeypatch):
     import tensorflow as tf
 
     class Means(tf.Module):
@@ -140,9 +140,10 @@ def test_a_saved_model_is_a_network(tmp_path):
     )
     images = pixels(4, 6, 7, 3)
     save_folder(tmp_path / "images", images)
+    monkeypatch.setenv("HOME", str(tmp_path))
     arguments = [
         f"--input=folder:{tmp_path / 'images'}",
-        f"--network={tmp_path / 'net'}",
+        "--network=~/net",
     ]
     assert evaluate_features(tmp_path, *arguments) is None
     card, arrays = features.open_features(str(tmp_path / "features"))
