@@ -106,6 +106,11 @@ def test_a_data_set_gives_the_crops_of_training(small_run):
     names = [files[image.tobytes()] for image in found]
     assert names == [images.class_names[label] for label in labels]
     np.testing.assert_array_equal(images.read(0, 1)[0], found[:1])
+    # Back, and forward past some.
+    train = open_input(f"run:{small_run.run_dir}@train")
+    rows, _ = read_all(train)
+    for i in (0, 4, 2):
+        np.testing.assert_array_equal(train.read(i, 1)[0], rows[i : i + 1])
 
 
 @pytest.mark.large

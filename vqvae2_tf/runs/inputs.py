@@ -39,6 +39,8 @@ from vqvae2_tf.runs.pipeline import open_images
 KINDS = "folder:DIR, npz:FILE, dataset:NAME@SPLIT, run:DIR or saved_model:DIR"
 _SPLITS = ("train", "validation")
 _ORIENTATION = 0x0112
+# Images of a data set that are sooner read than the data set is opened again.
+_SKIPPED = 64
 
 
 class Images(abc.ABC):
@@ -297,10 +299,14 @@ class _Source(Images):
         self._iterator, self._next = None, 0
 
     def read(self, first, count):
-        if self._iterator is None or first != self._next:
+        skipped = first - self._next
+        if self._iterator is None or not 0 <= skipped <= _SKIPPED:
+            skipped = 0
             rows = self._examples.open(first).map(self._examples.read)
             self._iterator = rows.prefetch(64).as_numpy_iterator()
         with self._source.damage_reported():
+            for _ in range(skipped):
+                next(self._iterator)
             found = [next(self._iterator) for _ in range(count)]
         self._next = first + count
         images = to_uint8(np.stack([e["image"] for e in found]))

@@ -126,10 +126,13 @@ def main(arguments):
             chosen, _Pixels(originals), options.neighbours, block
         ),
     }
+    # In order, as a step back takes long.
+    numbers = np.unique([numbers for numbers, _ in found.values()])
+    pixels = {j: originals.read(int(j), 1)[0] for j in numbers}
     grid, titles = [], []
     for i, sample in enumerate(shown):
         for by, (numbers, lengths) in found.items():
-            near = [originals.read(int(j), 1)[0] for j in numbers[i]]
+            near = [pixels[j] for j in numbers[i]]
             line = np.concatenate([chosen[i : i + 1], *near])
             grid.append(line / 127.5 - 1.0)
             titles.append(f"{sample} {by}")
