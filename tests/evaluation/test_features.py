@@ -64,7 +64,11 @@ def test_a_stopped_writer_goes_on_with_what_is_missing(tmp_path):
 
 def test_a_folder_of_another_card_is_refused(tmp_path):
     writer(tmp_path)
-    with pytest.raises(UserError, match="another weights.*Expected.*0a0a"):
+    # As long as there is nothing to lose.
+    writer(tmp_path, weights="0b")
+    writer(tmp_path)
+    write_all(tmp_path)
+    with pytest.raises(UserError, match="weights differ.*Expected.*0a0a"):
         writer(tmp_path, weights="0b")
 
 

@@ -9,6 +9,7 @@ Shards are written one by one, each file whole or not at all, so that a writer
 that was stopped goes on at the first shard that is missing.
 """
 
+import glob
 import os
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -56,7 +57,9 @@ class Writer:
             "shard_size": shard_size,
         }
         path = os.path.join(folder, CARD)
-        if os.path.exists(path):
+        # Without a shard nothing would be lost: a damaged image stopped it.
+        shards = os.path.join(glob.escape(folder), "*-of-*.npy")
+        if os.path.exists(path) and glob.glob(shards):
             earlier = _read_card(folder)
             keys = sorted(
                 key
@@ -65,7 +68,7 @@ class Writer:
             )
             if keys:
                 raise UserError(
-                    f"{folder} holds features of another {', '.join(keys)}; "
+                    f"{folder} holds features whose {', '.join(keys)} differ; "
                     f"name another folder. Expected {keys[0]} "
                     f"{earlier.get(keys[0])}. Received: {card.get(keys[0])}"
                 )

@@ -108,7 +108,26 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
     assert evaluate_features(tmp_path, *arguments) is None
     (tmp_path / "images/1.png").rename(tmp_path / "images/2.png")
     message = evaluate_features(tmp_path, *arguments)
-    assert_one_sentence(message, "another images")
+    assert_one_sentence(message, "images differ")
+
+
+def test_a_folder_without_shards_is_begun_again(tmp_path):
+    images = pixels(3, 6, 7, 3)
+    save_folder(tmp_path / "images", images)
+    whole = (tmp_path / "images/1.png").read_bytes()
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(4) + whole[middle + 4 :]
+    (tmp_path / "images/1.png").write_bytes(damaged)
+    # With a size, files are not opened before they are read.
+    arguments = [f"--input=folder:{tmp_path / 'images'}", "--image_size=6,7"]
+    message = evaluate_features(tmp_path, *arguments)
+    assert_one_sentence(message, "images/1.png")
+    assert (tmp_path / "features/card.json").exists()
+    (tmp_path / "images/1.png").unlink()
+    assert evaluate_features(tmp_path, *arguments) is None
+    _, arrays = features.open_features(str(tmp_path / "features"))
+    expected = expected_features(images[[0, 2]])
+    np.testing.assert_allclose(arrays["features"][:], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
