@@ -9,6 +9,7 @@ from tests.small_run import save_images
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.export import load
 from vqvae2_tf.files.grids import to_uint8
+from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.inputs import open_autoencoder
 from vqvae2_tf.runs.inputs import open_input
 from vqvae2_tf.runs.inputs import reconstruction
@@ -124,10 +125,14 @@ def test_a_run_s_images_are_read_from_data_dir(small_run, tmp_path):
 
 
 @pytest.mark.large
-def test_samples_are_those_that_sample_draws(small_run):
+def test_samples_are_drawn_as_the_run_draws_its_own(small_run, monkeypatch):
+    config = folder.read_config(small_run.run_dir)
+    config = config.replace(temperature=[0.1, 3.0])
+    monkeypatch.setattr(folder, "read_config", lambda _: config)
     images = open_input(f"run:{small_run.run_dir}", count=4)
     model = load.Generator(str(small_run.run_dir / "saved_models/generator"))
     options = {f.name: f.default for f in model.sampling_flags}
+    options["temperature"] = [0.1, 3.0]
     ids = np.array([1, 3])
     codes = model.sample_codes(ids % 3, 0, ids, options)
     found, labels = read_all(images)

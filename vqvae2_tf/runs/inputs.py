@@ -123,7 +123,11 @@ def open_input(
     elif kind in ("run", "saved_model") and rest and is_folder:
         if count is None:
             raise UserError(f"--{flag}={text} needs --count, to draw so many.")
-        images = _Samples(_find("generator", text, flag), count)
+        options = {}
+        model = _find("generator", text, flag)
+        if kind == "run":
+            options = vars(folder.read_config(os.path.expanduser(rest)))
+        images = _Samples(model, count, options)
     else:
         raise UserError(
             f"--{flag}: expected {KINDS}; SPLIT is train or validation. "
@@ -316,21 +320,25 @@ class _Source(Images):
 class _Samples(Images):
     """Samples of a generator, of its classes in turn, as `sample` draws them.
 
-    A sample's number modulo the number of classes is its class.
+    A sample's number modulo the number of classes is its class. `options` may
+    have values of the sampling options; the others have their defaults.
     """
 
     _batch_size = 16
 
-    def __init__(self, path, count):
+    def __init__(self, path, count, options):
         self._model = load.Generator(path)
         self.count = count
         self.class_names = self._model.class_names
         self._options = {
-            flag.name: flag.spread(flag.default, list(self._model.levels))
+            flag.name: flag.spread(
+                options.get(flag.name, flag.default), list(self._model.levels)
+            )
             for flag in self._model.sampling_flags
         }
         self.size = self._draw(0)[0].shape[1:3]
-        self.identity = f"{self._model.fingerprint} seed 0"
+        own = ", ".join(f"{k} {v}" for k, v in sorted(self._options.items()))
+        self.identity = f"{self._model.fingerprint}, seed 0, {own}"
 
     def _draw(self, first):
         # The last batch is filled up: another size would be compiled again.
