@@ -37,14 +37,15 @@ from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import pipeline
 
-# Flags of each system. Two maps have 5/4 of the positions, and fewer codes.
+# Flags of each system. Two maps have 5/4 of the positions, and fewer codes. The
+# decoders' widths follow the rule of docs/results.md, 11.25 sqrt(K / levels).
 SYSTEMS = {
     "VQ-VAE": "--autoencoder=vqvae2 --strides=4 --num_codes=512",
     "VQ-VAE-2": "--autoencoder=vqvae2 --strides=4,2 --num_codes=147",
     "HR-VQVAE": "--autoencoder=hr_vqvae --stride=4 --num_codes=8,8,8",
     "MS-VQVAE": (
         "--autoencoder=ms_vqvae --strides=4,2 --num_codes=147 "
-        "--decoder_units=32"
+        "--decoder_units=96"
     ),
     "flat residual": (
         "--autoencoder=experiments.flat_residual --stride=4 --num_codes=8,8,8"

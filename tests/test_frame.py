@@ -99,6 +99,7 @@ def test_the_card_of_the_codes_reports_the_levels(folder):
     assert found == LEVELS
 
 
+@pytest.mark.large
 def test_a_run_resumes_and_ends_the_same(folder, capsys):
     run_dir = folder / "run"
     before = (run_dir / "metrics.json").read_bytes()

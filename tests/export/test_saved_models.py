@@ -465,6 +465,7 @@ def test_an_autoencoder_is_loaded(folder, networks, outputs):
     np.testing.assert_allclose(loaded.decode(codes), restored, atol=1e-6)
 
 
+@pytest.mark.large
 def test_a_generator_is_loaded(folder, networks, sampled):
     loaded = load.Generator(str(folder / "generator"))
     for found, flag in zip(

@@ -79,6 +79,7 @@ def test_shared_flagfiles_are_included_by_others():
 def of_a_family(path):
     """A flagfile, to be tested with the slow ones if it has near relatives."""
     is_one = re.search("--flagfile=.*_(shared|vqvae2).flags", path.read_text())
+    is_one = is_one or path.stem in ("celeba_hq", "imagenet")
     marks = [pytest.mark.large] * bool(is_one)
     return pytest.param(path, marks=marks, id=path.name)
 

@@ -187,7 +187,12 @@ def test_options_of_their_defaults_change_nothing():
 
 
 @pytest.mark.parametrize(
-    "options", [{"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.5}]
+    "options",
+    [
+        pytest.param({"temperature": 0.5}, marks=pytest.mark.large),
+        {"top_k": 2},
+        pytest.param({"top_p": 0.5}, marks=pytest.mark.large),
+    ],
 )
 def test_options_may_be_tensors(options):
     prior, labels = make(), np.zeros(8, "int32")

@@ -356,6 +356,7 @@ def run_program(program, *arguments):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.large
 def test_two_replicas_end_where_one_device_does(untrained, tmp_path):
     _, trainer = untrained
     trainer.run(2)
