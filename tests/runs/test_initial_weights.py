@@ -16,7 +16,6 @@ from vqvae2_tf.runs import initial_weights
 from vqvae2_tf.runs import networks
 from vqvae2_tf.training.devices import open_devices
 
-pytestmark = pytest.mark.any_backend
 NAMES = ("autoencoder", "prior_top", "prior_bottom")
 # Its weights do not move, or by less than float32 holds.
 STILL = ("--freeze=codebook", "--learning_rate=1e-30")
@@ -128,6 +127,7 @@ def test_other_weights_are_refused_in_a_sentence(
     check(config, begun=NAMES)
 
 
+@pytest.mark.any_backend
 @pytest.mark.large
 def test_other_sources_are_refused_in_a_sentence(small_run, tmp_path):
     def refused(source, *arguments, words):
@@ -159,6 +159,7 @@ def test_other_sources_are_refused_in_a_sentence(small_run, tmp_path):
     refused(run_dir, f"--run_dir={run_dir}", words=["another run than"])
 
 
+@pytest.mark.any_backend
 def test_what_may_be_frozen():
     with pytest.raises(UserError, match="--freeze needs --init_from"):
         parse("--freeze=encoder")
@@ -169,6 +170,7 @@ def test_what_may_be_frozen():
         networks.parameter_counts(whole, 0)
 
 
+@pytest.mark.any_backend
 @pytest.mark.large
 def test_a_run_from_a_run(small_run, tmp_path, capsys):
     source = small_run.copy(tmp_path)
@@ -203,6 +205,7 @@ def test_a_run_from_a_run(small_run, tmp_path, capsys):
     assert_one_sentence(message, "--init_from (")
 
 
+@pytest.mark.any_backend
 @pytest.mark.large
 def test_frozen_parts_of_a_run_stay_and_others_move(small_run, tmp_path):
     source = small_run.run_dir
@@ -220,6 +223,7 @@ def test_frozen_parts_of_a_run_stay_and_others_move(small_run, tmp_path):
         assert np.array_equal(value, after[name]) != moves, name
 
 
+@pytest.mark.any_backend
 @pytest.mark.large
 def test_own_classes_on_priors_of_others(small_run, tmp_path, capsys):
     save_images(tmp_path / "images")
