@@ -276,7 +276,9 @@ def test_rematerialized_gradients_are_the_same(attention):
             prior.trainable_variables,
         )
 
-    assert_close(gradients(True), gradients(False), 1e-4, 1e-4)
+    # Other masks would differ by the size of the gradients; rounding, which the
+    # blocks amplify, by up to a thousandth.
+    assert_close(gradients(True), gradients(False), 2e-3, 2e-3)
 
 
 @pytest.mark.large
