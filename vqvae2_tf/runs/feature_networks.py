@@ -1,10 +1,7 @@
 """Pretrained networks and distances, found by the names that flags give."""
 
 import hashlib
-import importlib
 import os
-import pkgutil
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +15,7 @@ from vqvae2_tf.evaluation.networks.base import FeatureNetwork
 from vqvae2_tf.evaluation.perceptual.base import PerceptualDistance
 from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.weights import read_weights
+from vqvae2_tf.runs import modules
 
 
 def open_network(name: str, weights: str | None = None):
@@ -40,7 +38,8 @@ def open_network(name: str, weights: str | None = None):
     path = os.path.expanduser(name)
     if os.path.isfile(os.path.join(path, "saved_model.pb")):
         return SavedModelNetwork(path)
-    model = _find("network", networks, FeatureNetwork, name)
+    others = ", or the folder of a SavedModel"
+    model = modules.find("network", networks, FeatureNetwork, name, others)
     path = weights or model.default_weights()
     network = model(read_weights(path, "weights"))
     network.is_official = _sha256(path) in model.official_files
@@ -58,7 +57,7 @@ def open_distance(name: str, weights: Sequence[str] = ()) -> PerceptualDistance:
     Raises:
         UserError: If there is no such distance, or no weights fit it.
     """
-    model = _find("perceptual", perceptual, PerceptualDistance, name)
+    model = modules.find("perceptual", perceptual, PerceptualDistance, name)
     paths = weights or model.default_weights()
     arrays = {}
     for path in paths:
@@ -70,39 +69,6 @@ def open_distance(name: str, weights: Sequence[str] = ()) -> PerceptualDistance:
         for path, allowed in zip(paths, published, strict=True)
     )
     return distance
-
-
-def _find(flag, room, base, name):
-    """The class that a flag names: a module's `Model`."""
-    module = name
-    if "." not in name:
-        module = f"{room.__name__}.{name}"
-    elif os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    found = None
-    if all(part.isidentifier() for part in module.split(".")):
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if not f"{module}.".startswith(f"{error.name}."):
-                raise  # The module exists, and lacks what it imports itself.
-    model = getattr(found, "Model", None)
-    if not isinstance(model, type) or not issubclass(model, base):
-        saved = ", or the folder of a SavedModel" * (flag == "network")
-        raise UserError(
-            f"--{flag}={name}: expected one of {', '.join(_own(room))}, or the "
-            f"full path of a module with a Model, a class of {base.__name__}"
-            f"{saved}."
-        )
-    return model
-
-
-def _own(room):
-    """Names of the package's own modules of a room that have a `Model`."""
-    for module in pkgutil.iter_modules(room.__path__):
-        name = f"{room.__name__}.{module.name}"
-        if hasattr(importlib.import_module(name), "Model"):
-            yield module.name
 
 
 class SavedModelNetwork:

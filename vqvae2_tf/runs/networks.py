@@ -4,11 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
-import importlib
-import os
-import pkgutil
 import re
-import sys
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -28,13 +24,17 @@ from vqvae2_tf.flags import Flag
 from vqvae2_tf.flags import changed
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors.base import Prior
+from vqvae2_tf.runs import modules
 from vqvae2_tf.trainable import Trainable
 from vqvae2_tf.training.plan import TrainingPlan
 from vqvae2_tf.training.schedules import PriorSchedule
 from vqvae2_tf.training.schedules import cosine_schedule
 
 _PREFIX = "prior_"
-_ROOMS = {"autoencoder": autoencoders, "prior": priors}
+_ROOMS = {
+    "autoencoder": (autoencoders, Autoencoder),
+    "prior": (priors, Prior),
+}
 
 
 def find(flag: str, name: str) -> type[Trainable]:
@@ -48,34 +48,7 @@ def find(flag: str, name: str) -> type[Trainable]:
     Raises:
         UserError: If there is no such module, or no `Model` in it.
     """
-    module = name
-    if "." not in name:
-        module = f"{_ROOMS[flag].__name__}.{name}"
-    elif os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    found = None
-    if all(part.isidentifier() for part in module.split(".")):
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if not f"{module}.".startswith(f"{error.name}."):
-                raise  # The module exists, and lacks what it imports itself.
-    model = getattr(found, "Model", None)
-    base = {"autoencoder": Autoencoder, "prior": Prior}[flag]
-    if not isinstance(model, type) or not issubclass(model, base):
-        raise UserError(
-            f"--{flag}={name}: expected one of {', '.join(_own(flag))}, or the "
-            f"full path of a module with a Model, a class of {base.__name__}."
-        )
-    return model
-
-
-def _own(flag):
-    """Names of the package's own networks."""
-    room = _ROOMS[flag]
-    names = [module.name for module in pkgutil.iter_modules(room.__path__)]
-    rooms = [importlib.import_module(f"{room.__name__}.{n}") for n in names]
-    return [n for n, m in zip(names, rooms, strict=True) if hasattr(m, "Model")]
+    return modules.find(flag, *_ROOMS[flag], name)
 
 
 def prior_flags(prior: type[Prior]) -> list[Flag]:
@@ -107,10 +80,10 @@ def check_no_others_flags(arguments: Sequence[str], table: Iterable[Flag]):
     """Raises `UserError` for flags of networks that were not chosen."""
     known = {flag.name for flag in table}
     others = collections.defaultdict(list)
-    for other in _own("autoencoder"):
+    for other in modules.own(autoencoders):
         for flag in find("autoencoder", other).FLAGS:
             others[flag.name].append(f"--autoencoder={other}")
-    for other in _own("prior"):
+    for other in modules.own(priors):
         prior = find("prior", other)
         for flag in (*prior_flags(prior), *prior.SAMPLING_FLAGS):
             others[flag.name].append(f"--prior={other}")
