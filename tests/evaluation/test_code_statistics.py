@@ -7,6 +7,7 @@ import pytest
 
 from vqvae2_tf.evaluation.code_statistics import CodeCounts
 from vqvae2_tf.evaluation.code_statistics import code_divergences
+from vqvae2_tf.evaluation.code_statistics import compare_maps
 
 pytestmark = pytest.mark.any_backend
 
@@ -71,3 +72,29 @@ def test_maps_of_one_code_have_no_pairs():
     found = code_divergences(one, one)
     assert found["codes"] == 0.0
     assert np.isnan([found["right"], found["below"]]).all()
+
+
+def test_divergences_are_means_of_choices_of_equally_many_maps():
+    maps = np.random.default_rng(2).integers(3, size=(3, 3, 4))
+    count, found = compare_maps(maps[:1], maps[1:].astype("uint16"), seed=0)
+    assert count == 1
+    sample, one, other = (CodeCounts([x[None]]) for x in maps)
+    floors = code_divergences(one, other)
+    ends = code_divergences(sample, one), code_divergences(sample, other)
+    shares = set()
+    for name, (value, deviation, floor) in found.items():
+        assert floor == pytest.approx(floors[name])
+        first, second = (end[name] for end in ends)
+        share = (value - second) / (first - second)
+        expected = abs(first - second) * np.sqrt(share * (1 - share))
+        assert deviation == pytest.approx(expected)
+        shares.add(round(share, 6))
+    # Of ten choices, the same for all statistics, not all are one map.
+    (share,) = shares
+    assert share in np.arange(1, 10) / 10
+    assert compare_maps(maps[:1], maps[1:], seed=0) == (count, found)
+    count, found = compare_maps(MAPS, OTHERS, seed=1)
+    assert count == 3
+    assert compare_maps(np.zeros((3, 1, 1)), np.zeros((4, 1, 1)), 0)[1] == {
+        "codes": (0.0, 0.0, 0.0)
+    }

@@ -4,6 +4,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from vqvae2_tf.evaluation import neighbours
+
+_CHOICES = 10
+# Maps counted at once.
+_BLOCK = 256
+
 
 class CodeCounts:
     """How often codes, and pairs of neighbouring codes, occur in maps.
@@ -64,6 +70,52 @@ def code_divergences(one: CodeCounts, other: CodeCounts) -> dict[str, float]:
         name: _divergence(one.counts[name], other.counts[name])
         for name in one.counts
     }
+
+
+def compare_maps(
+    samples: np.ndarray, held_out: np.ndarray, seed: int
+) -> tuple[int, dict[str, tuple[float, float, float]]]:
+    """Divergences of samples and held-out maps, all of equally many maps.
+
+    The mean over ten choices: at random n samples and two disjoint parts of n
+    held-out maps, n being half of the held-out maps, or all samples if these
+    are fewer.
+
+    Args:
+        samples: `[m, H, W]`, one or more.
+        held_out: `[n, H, W]`, two or more.
+        seed: Of the choices.
+
+    Returns:
+        Tuple of n, and by the names of `code_divergences` the mean divergence
+        of samples from a part, its standard deviation over the choices, and the
+        mean divergence of the two parts, the floor. Pairs that the maps are too
+        small to have are left out.
+    """
+    count = min(len(samples), len(held_out) // 2)
+    found = {}
+    for number in range(_CHOICES):
+        random = np.random.RandomState([seed, number])
+        chosen = random.permutation(len(samples))[:count]
+        order = random.permutation(len(held_out))
+        sampled = _counted(samples, chosen)
+        one = _counted(held_out, order[:count])
+        other = _counted(held_out, order[count : 2 * count])
+        floors = code_divergences(one, other)
+        for name, value in code_divergences(sampled, one).items():
+            found.setdefault(name, []).append((value, floors[name]))
+    results = {}
+    for name, pairs in found.items():
+        values, floors = np.transpose(pairs)
+        if np.isfinite(values).all():
+            means = values.mean(), values.std(), floors.mean()
+            results[name] = tuple(map(float, means))
+    return count, results
+
+
+def _counted(maps, numbers):
+    parts = neighbours.blocks(len(numbers), _BLOCK)
+    return CodeCounts(maps[numbers[part]] for part in parts)
 
 
 def _divergence(one, other):

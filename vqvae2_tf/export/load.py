@@ -8,6 +8,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -243,6 +244,23 @@ class Generator(_Loaded):
 
         self._draw = compile_sampler(draw)
         self._complete = compile_sampler(complete)
+
+    def options_of(self, values: Mapping[str, Any]) -> dict[str, list]:
+        """Every sampling option, one value a level.
+
+        Args:
+            values: By name, such as a run's flags; an option that is not among
+                them has its default.
+
+        Raises:
+            UserError: If an option has values for other levels.
+        """
+        return {
+            flag.name: flag.spread(
+                values.get(flag.name, flag.default), list(self.levels)
+            )
+            for flag in self.sampling_flags
+        }
 
     def sample_codes(
         self,
