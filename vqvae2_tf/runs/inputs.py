@@ -17,6 +17,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,6 +74,10 @@ class Images(abc.ABC):
         Raises:
             UserError: If an image cannot be decoded.
         """
+
+    def name_of(self, number: int) -> str:
+        """An image's file, or what its data set calls it; "" if nothing."""
+        return ""
 
 
 def open_input(
@@ -218,10 +223,13 @@ class _Folder(Images):
             images = np.stack(list(pool.map(self._read, names)))
         return images, self._labels[first : first + count]
 
+    def name_of(self, number):
+        return self._names[number]
+
     def _read(self, name):
         path = os.path.join(self._path, name)
         try:
-            return _rgb(to_uint8(read_image(path, self.size, self._channels)))
+            return to_rgb(to_uint8(read_image(path, self.size, self._channels)))
         except UserError as error:
             raise UserError(f"{path} {error}") from error
 
@@ -274,7 +282,7 @@ class _Npz(Images):
             self._next = 0
         while self._next < first:
             self._take(min(first - self._next, 64))
-        return _rgb(self._take(count)), np.zeros(count, "int32")
+        return to_rgb(self._take(count)), np.zeros(count, "int32")
 
     def _take(self, count):
         shape = (count, *self.size, self._channels)
@@ -314,7 +322,12 @@ class _Source(Images):
             found = [next(self._iterator) for _ in range(count)]
         self._next = first + count
         images = to_uint8(np.stack([e["image"] for e in found]))
-        return _rgb(images), np.array([e["label"] for e in found], "int32")
+        return to_rgb(images), np.array([e["label"] for e in found], "int32")
+
+    def name_of(self, number):
+        rows = self._examples.open(number).map(lambda example: example["id"])
+        with self._source.damage_reported():
+            return next(rows.as_numpy_iterator()).decode()
 
 
 class _Samples(Images):
@@ -330,12 +343,7 @@ class _Samples(Images):
         self._model = load.Generator(path)
         self.count = count
         self.class_names = self._model.class_names
-        self._options = {
-            flag.name: flag.spread(
-                options.get(flag.name, flag.default), list(self._model.levels)
-            )
-            for flag in self._model.sampling_flags
-        }
+        self._options = self._model.options_of(options)
         self.size = self._draw(0)[0].shape[1:3]
         own = ", ".join(f"{k} {v}" for k, v in sorted(self._options.items()))
         self.identity = f"{self._model.fingerprint}, seed 0, {own}"
@@ -345,7 +353,7 @@ class _Samples(Images):
         ids = np.arange(first, first + self._batch_size)
         labels = ids % max(len(self.class_names), 1)
         codes = self._model.sample_codes(labels, 0, ids, self._options)
-        return _rgb(to_uint8(self._model.decode(codes))), labels
+        return to_rgb(to_uint8(self._model.decode(codes))), labels
 
     def read(self, first, count):
         starts = range(first, first + count, self._batch_size)
@@ -377,9 +385,15 @@ def _find(name, text, flag):
 
 
 def reconstruction(
-    model: load.Autoencoder,
+    model: load.Autoencoder, levels: Collection[str] | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A function of images `[B, H, W, 3]` uint8 to their reconstructions."""
+    """A function of images `[B, H, W, 3]` uint8 to their reconstructions.
+
+    Args:
+        model: The autoencoder.
+        levels: Names of the levels that are decoded; None for all.
+    """
+    levels = model.levels if levels is None else levels
 
     def reconstruct(images):
         if model.channels == 1 and (images != images[..., :1]).any():
@@ -388,13 +402,14 @@ def reconstruction(
                 "images of colours"
             )
         pixels = images[..., : model.channels].astype("float32") / 127.5 - 1.0
-        return _rgb(to_uint8(model.decode(model.encode(pixels))))
+        codes = model.encode(pixels)
+        return to_rgb(to_uint8(model.decode_levels(codes, levels)))
 
     return reconstruct
 
 
-def _rgb(images):
-    """Three channels out of one or three."""
+def to_rgb(images: np.ndarray) -> np.ndarray:
+    """Images of three channels out of those of one or three."""
     if images.shape[-1] == 3:
         return images
     return np.repeat(images, 3, axis=-1)
