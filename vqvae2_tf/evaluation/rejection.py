@@ -6,6 +6,10 @@ from vqvae2_tf.evaluation.inception_score import log_softmax
 
 # What is kept in the paper's figures, in parts of 1.
 SHARES = (1.0, 0.75, 0.5, 0.3, 0.1, 0.01)
+SAME_NETWORK = (
+    "Warning: the critic is the network that judges, so that what it keeps "
+    "looks better than it is."
+)
 
 
 def own_class_probabilities(

@@ -42,6 +42,20 @@ def write_metrics(config: Configuration, path: str) -> None:
     atomic.write_json(path, metrics)
 
 
+def prior_bits(config: Configuration) -> dict[str, float | None]:
+    """Bits an image of each level's held-out codes, coarsest first.
+
+    None for a level whose prior is not trained, or has no likelihood.
+    """
+    bits = {}
+    for level in config.level_names:
+        name = folder.prior_folder(level)
+        path = os.path.join(config.run_dir, name, folder.RESULT_FILE)
+        found = _result(config, name) if tf.io.gfile.exists(path) else {}
+        bits[level] = found.get("bits_per_image")
+    return bits
+
+
 def _result(config, name):
     path = os.path.join(config.run_dir, name, folder.RESULT_FILE)
     model = os.path.join(config.run_dir, name, folder.MODEL_FILE)

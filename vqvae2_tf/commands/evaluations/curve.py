@@ -45,8 +45,11 @@ FLAGS = [
 ]
 
 
-def open_pyplot():
+def open_pyplot(measure: str):
     """Matplotlib's canvas without a display.
+
+    Args:
+        measure: Name of the measure that needs it.
 
     Raises:
         UserError: If it is not installed.
@@ -55,7 +58,7 @@ def open_pyplot():
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError(
-            "evaluate curve needs matplotlib: pip install "
+            f"evaluate {measure} needs matplotlib: pip install "
             "'vqvae2_tf[evaluation]'."
         ) from error
     return Figure
@@ -146,7 +149,7 @@ def draw(figure, found) -> None:
 def main(arguments):
     """Measures the points and draws them."""
     options = common.parse(FLAGS, arguments, __doc__)
-    figure = open_pyplot()()
+    figure = open_pyplot("curve")()
     sets = distances.open_sets(options)
     for name in ("samples", "originals"):
         if name not in sets:
@@ -162,10 +165,7 @@ def main(arguments):
     scores, labels = scores_of("critic", critic)
     atomic.check_writable("output", options.output)
     if card.get("weights") == judge.get("weights"):
-        print(
-            "Warning: the critic is the network that judges, so that what it "
-            "keeps looks better than it is."
-        )
+        print(rejection.SAME_NETWORK)
     found = points(sets, scores, labels, options.count, options.seed)
     if not found:
         raise UserError(
