@@ -1,5 +1,7 @@
 """Samples on disk: their seeds, their classes, and adding to a folder."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tests.small_run import contents
 from vqvae2_tf.codes.npz import load_codes
 from vqvae2_tf.commands import sample
 from vqvae2_tf.files.grids import to_uint8
+from vqvae2_tf.runs.best_samples import critic_of
 from vqvae2_tf.sampling import sample_levels
 
 FOLDERS = ["0_dark", "1_grey_pale", "2_light"]
@@ -96,6 +99,95 @@ def test_a_sample_is_added_to_and_is_the_same(draw):
     (output / "images" / FOLDERS[0] / "000001.png").unlink()
     draw("parts", "--count=2")
     assert images_of(output) == whole
+
+
+def save_critic(path, classes=3):
+    """A SavedModel whose logits are 100 times some means of channels."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *IMAGE_SIZE, 3))])
+    def call_it(images):
+        features = tf.reduce_mean(images / 255.0, axis=(1, 2))
+        return {"features": features, "logits": 100 * features[:, :classes]}
+
+    module.call_it = call_it
+    signatures = {"serving_default": call_it.get_concrete_function()}
+    tf.saved_model.save(module, str(path), signatures)
+    return path
+
+
+def test_the_best_of_each_class_are_kept(draw, tmp_path):
+    candidates = draw("all", "--count=4", "--batch_size=2")
+    arguments = [
+        "--count=2",
+        "--keep_best=0.5",
+        f"--critic={save_critic(tmp_path / 'critic')}",
+        "--batch_size=2",
+    ]
+    output = draw("best", *arguments)
+    expected = {}
+    for label, name in enumerate(FOLDERS):
+        paths = [candidates / "images" / name / f"{i:06}.png" for i in range(4)]
+        pixels = [np.asarray(Image.open(path)) / 255.0 for path in paths]
+        logits = 100 * np.mean(pixels, axis=(1, 2))
+        scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        best = np.argsort(-scores[:, label], kind="stable")[:2]
+        for i in best:
+            path = f"images/{name}/{i:06}.png"
+            expected[path] = (candidates / path).read_bytes()
+        written = json.loads((output / "scores" / f"{name}.json").read_text())
+        np.testing.assert_allclose(
+            written["scores"], scores[:, label], rtol=1e-4
+        )
+    found = images_of(output)
+    grid = found.pop("grid.png")
+    assert found == expected
+    # Stopped on the way, it goes on.
+    (output / next(iter(expected))).unlink()
+    path = output / "scores" / f"{FOLDERS[2]}.json"
+    whole = path.read_text()
+    some = json.loads(whole)["scores"][:3]
+    path.write_text(json.dumps({"scores": some}))
+    path.with_name(f"{FOLDERS[1]}.json").unlink()
+    draw("best", *arguments)
+    assert images_of(output) == {**expected, "grid.png": grid}
+    np.testing.assert_allclose(
+        json.loads(path.read_text())["scores"],
+        json.loads(whole)["scores"],
+        rtol=1e-6,
+    )
+    card = json.loads((output / "sample.json").read_text())
+    assert card["critic"] == "critic"
+    assert critic_of(f"folder:{output / 'images'}/") == card["critic_weights"]
+    assert critic_of(f"folder:{candidates / 'images'}") is None
+
+
+def test_the_best_of_others_are_refused(small_run, draw, tmp_path, monkeypatch):
+    few = save_critic(tmp_path / "few", 2)
+    arguments = [f"--run_dir={small_run.run_dir}", "--keep_best=0.5"]
+    output = tmp_path / "best"
+
+    def message(*more):
+        return call(sample, *arguments, f"--output={output}", *more)
+
+    for given, words in (
+        ([f"--critic={few}"], ["--critic", "3 classes", "one of 2"]),
+        (["--critic=nowhere"], ["--critic=nowhere: expected one of"]),
+        ([], ["--keep_best below 1 and --critic", "--keep_best alone"]),
+        (["--critic=x", "--keep_best=1"], ["together", "--critic alone"]),
+        (["--critic=x", "--vary=2"], ["either --keep_best or --vary"]),
+        (
+            ["--critic=x", "--keep_best=0.001", "--count=1001"],
+            ["--keep_best", "at most 1000000", "Received: 1001000"],
+        ),
+        (["--critic=x", "--keep_best=0"], ["--keep_best", "at least 0.0001"]),
+    ):
+        assert_one_sentence(message(*given), *words)
+    path = str(small_run.run_dir / "saved_models" / "generator")
+    generator = sample.load.Generator(path)
+    monkeypatch.setattr(generator, "class_names", [])
+    assert_one_sentence(message("--critic=x"), "--keep_best", "with classes")
+    assert not output.exists()
 
 
 @pytest.mark.large

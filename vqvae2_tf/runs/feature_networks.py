@@ -18,13 +18,14 @@ from vqvae2_tf.files.weights import read_weights
 from vqvae2_tf.runs import modules
 
 
-def open_network(name: str, weights: str | None = None):
+def open_network(name: str, weights: str | None = None, flag: str = "network"):
     """Opens a network with its weights.
 
     Args:
         name: A module of `vqvae2_tf.evaluation.networks`, with a dot any
             module's full path, or the path of a SavedModel.
         weights: Path of the weights; None for the network's own.
+        flag: Name of the flag that names the network.
 
     Returns:
         A function of images, `[B, H, W, 3]` uint8, which returns a dict of
@@ -37,9 +38,9 @@ def open_network(name: str, weights: str | None = None):
     """
     path = os.path.expanduser(name)
     if os.path.isfile(os.path.join(path, "saved_model.pb")):
-        return SavedModelNetwork(path)
+        return SavedModelNetwork(path, flag)
     others = ", or the folder of a SavedModel"
-    model = modules.find("network", networks, FeatureNetwork, name, others)
+    model = modules.find(flag, networks, FeatureNetwork, name, others)
     path = weights or model.default_weights()
     network = model(read_weights(path, "weights"))
     network.is_official = _sha256(path) in model.official_files
@@ -80,6 +81,7 @@ class SavedModelNetwork:
 
     Args:
         path: Path of the SavedModel.
+        flag: Name of the flag that names it.
 
     Raises:
         UserError: If it has no such signature.
@@ -87,21 +89,21 @@ class SavedModelNetwork:
 
     is_official = False
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, flag: str = "network"):
         try:
             # Kept, as its variables go with it.
             self._model = tf.saved_model.load(path)
             fingerprint = tf.saved_model.experimental.read_fingerprint(path)
         except Exception as error:  # Damage raises any of many types.
             raise UserError(
-                f"--network={path} cannot be loaded: {one_line(error)}"
+                f"--{flag}={path} cannot be loaded: {one_line(error)}"
             ) from error
         call = self._model.signatures.get("serving_default")
         inputs = call.structured_input_signature[1] if call else {}
         outputs = call.structured_outputs if call else {}
         if len(inputs) != 1 or "features" not in outputs:
             raise UserError(
-                f"--network={path}: expected a signature serving_default of "
+                f"--{flag}={path}: expected a signature serving_default of "
                 "one input, images, with an output named features. Received: "
                 f"{len(inputs)} inputs and the outputs {sorted(outputs)}"
             )

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,9 @@ from vqvae2_tf.files.listing import list_files
 IMAGES = "images"
 CODES = "codes"
 GRID = "grid.png"
-ENTRIES = (IMAGES, CODES, GRID)
+SCORES = "scores"
+CARD = "sample.json"
+ENTRIES = (IMAGES, CODES, SCORES, GRID)
 _GRID_ROWS = 16
 _GRID_COLUMNS = 8
 
@@ -51,6 +54,15 @@ def find_labels(
                 f"{numbers}. Received: {name}"
             )
     return list(labels)
+
+
+def _in_turn(numbers):
+    """`(label, index)`: each class's first sample, then the second ones."""
+    return [
+        pair
+        for row in zip(*numbers.values(), strict=True)
+        for pair in zip(numbers, row, strict=True)
+    ]
 
 
 class SampleFolder:
@@ -96,23 +108,26 @@ class SampleFolder:
         suffix = f"_{variation:04d}" if variation else ""
         return os.path.join(part, *middle, f"{index:06d}{suffix}{ending}")
 
+    def scores_path(self, label: int) -> str:
+        """Path of the critic's scores of a class's candidates."""
+        return os.path.join(self.folder, SCORES, f"{self._names[label]}.json")
+
     def missing(
-        self, labels: Sequence[int], count: int, variations: int = 1
+        self, numbers: Mapping[int, Sequence[int]], variations: int = 1
     ) -> list[tuple[int, int, int]]:
         """`(label, index, variation)` of what is not wholly on disk.
 
         Args:
-            labels: Labels of the classes.
-            count: Coarse samples of each class.
+            numbers: By the label of each class the numbers of its coarse
+                samples, equally many.
             variations: Images of each coarse sample.
         """
         existing = set(list_files(self.folder, [".png", npz.ENDING]).paths)
         parts = (IMAGES, CODES) if self.keep_codes else (IMAGES,)
         return [
             sample
-            for index in range(count)
-            for label in labels
-            for sample in [(label, index, v) for v in range(variations)]
+            for coarse in _in_turn(numbers)
+            for sample in [(*coarse, v) for v in range(variations)]
             if any(self.path(part, *sample) not in existing for part in parts)
         ]
 
@@ -136,35 +151,36 @@ class SampleFolder:
         save_image(os.path.join(self.folder, path), image)
 
     def write_grid(
-        self, labels: Sequence[int], count: int, variations: int = 1
+        self, numbers: Mapping[int, Sequence[int]], variations: int = 1
     ) -> str:
         """Writes a PNG of the first images on disk.
 
         Args:
-            labels: Labels of the classes; the first 16 get a row of 8. Without
-                classes the first 16 rows are filled.
-            count: Coarse samples of each class.
+            numbers: As for `missing`. The first 16 classes get a row of 8.
+                Without classes the first 16 rows are filled.
             variations: Images of each coarse sample. If several, the first 16
                 coarse samples get a row each.
 
         Returns:
             Its path.
         """
+        count = len(next(iter(numbers.values())))
         across = min(count if variations == 1 else variations, _GRID_COLUMNS)
         if variations > 1:
-            coarse = [(label, i) for i in range(count) for label in labels]
-            coarse = coarse[:_GRID_ROWS]
+            coarse = _in_turn(numbers)[:_GRID_ROWS]
             titles = None
             if self._titles:
                 titles = [self._titles[label] for label, _ in coarse]
             cells = [(*one, v) for one in coarse for v in range(across)]
         elif self._titles:
-            labels = labels[:_GRID_ROWS]
+            labels = list(numbers)[:_GRID_ROWS]
             titles = [self._titles[label] for label in labels]
-            cells = [(label, i) for label in labels for i in range(across)]
+            cells = [
+                (label, i) for label in labels for i in numbers[label][:across]
+            ]
         else:
             titles = None
-            cells = [(0, i) for i in range(min(count, _GRID_ROWS * across))]
+            cells = [(0, i) for i in numbers[0][: _GRID_ROWS * across]]
         images = [self._load(*cell) for cell in cells]
         rows = [
             np.stack(images[start : start + across])

@@ -156,3 +156,12 @@ def test_mistakes_are_reported_in_one_sentence(distances, tmp_path):
     assert_one_sentence(message, "--originals", "weights", "Received: 0b")
     message = distances(f"--output={tmp_path}", samples=one)
     assert_one_sentence(message, "--output", "a file", "Received: a folder")
+
+
+@pytest.mark.parametrize("kept_by", ["0a" * 32, "0b"])
+def test_samples_that_the_network_kept_are_told(tmp_path, capsys, kept_by):
+    one = write(tmp_path / "one", {"features": SAMPLES}, kept_by=kept_by)
+    output = f"--output={tmp_path / 'metrics.jsonl'}"
+    assert call(evaluate, "distances", f"--samples={one}", output) is None
+    warns = "the critic is the network" in capsys.readouterr().out
+    assert warns == (kept_by == "0a" * 32)

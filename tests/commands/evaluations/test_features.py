@@ -173,3 +173,23 @@ def test_a_saved_model_is_a_network(tmp_path, monkeypatch):
     )
     # JSON alone, for other programs.
     json.loads((tmp_path / "features/card.json").read_text())
+
+
+def test_features_of_the_critic_that_kept_the_samples_are_told(
+    tmp_path, capsys
+):
+    save_images(tmp_path / "samples" / "images", count=1)
+    text = f"--input=folder:{tmp_path / 'samples' / 'images'}"
+    assert evaluate_features(tmp_path, text) is None
+    card, _ = features.open_features(str(tmp_path / "features"))
+    weights = card["weights"]
+    assert card["kept_by"] is None
+    for kept_by in ("0a", weights):
+        (tmp_path / "samples" / "sample.json").write_text(
+            json.dumps({"critic_weights": kept_by})
+        )
+        assert "Warning" not in capsys.readouterr().out
+        assert evaluate_features(tmp_path, text, output=kept_by) is None
+        card, _ = features.open_features(str(tmp_path / kept_by))
+        assert card["kept_by"] == kept_by
+    assert "the critic is the network that judges" in capsys.readouterr().out

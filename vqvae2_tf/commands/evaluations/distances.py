@@ -39,6 +39,7 @@ from vqvae2_tf.evaluation.frechet import frechet_distance
 from vqvae2_tf.evaluation.inception_score import inception_score
 from vqvae2_tf.evaluation.kernel_distance import kernel_distance
 from vqvae2_tf.evaluation.precision_recall import precision_recall
+from vqvae2_tf.evaluation.rejection import SAME_NETWORK
 from vqvae2_tf.files import atomic
 from vqvae2_tf.flags import Flag
 
@@ -338,6 +339,10 @@ def main(arguments):
                 f"features of --{name}. Received: {len(statistics[1])}"
             )
     atomic.check_file_writable("output", options.output)
+    if any(
+        s.card.get("kept_by") == s.card.get("weights") for s in sets.values()
+    ):
+        print(SAME_NETWORK)
     rows = Table(sets, count, options.seed, statistics).results()
     results.append(options.output, rows)
     print(results.as_table(rows, COLUMNS))

@@ -31,9 +31,11 @@ from tqdm import tqdm
 from vqvae2_tf.commands import common
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.evaluation.features import Writer
+from vqvae2_tf.evaluation.rejection import SAME_NETWORK
 from vqvae2_tf.files.atomic import check_writable
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import inputs
+from vqvae2_tf.runs.best_samples import critic_of
 from vqvae2_tf.runs.feature_networks import open_network
 
 INPUT = (
@@ -97,8 +99,10 @@ def main(arguments):
         reconstruct = inputs.reconstruction(model)
     images = open_images(options, model)
     network = open_network(options.network, options.weights)
+    kept_by = critic_of(options.input)
     card = {
         **network.card(),
+        "kept_by": kept_by,
         "input": options.input,
         "images": images.identity,
         "image_size": list(images.size),
@@ -135,4 +139,6 @@ def main(arguments):
             writer.write(
                 shard, **{n: np.concatenate(a) for n, a in found.items()}
             )
+    if kept_by == card["weights"]:
+        print(SAME_NETWORK)
     print(f"{options.output}: features of {images.count:,} images")
