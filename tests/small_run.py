@@ -48,6 +48,7 @@ FLAGS = f"""
 --prior_batch_size=4
 --prior_steps=4
 --samples_per_class=2
+--sample_grid=0
 """.split()
 
 

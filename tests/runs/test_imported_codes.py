@@ -16,6 +16,8 @@ from vqvae2_tf.commands import export
 from vqvae2_tf.commands import extract_codes
 from vqvae2_tf.commands import import_codes
 from vqvae2_tf.commands import train
+from vqvae2_tf.runs.folder import read_config
+from vqvae2_tf.runs.pipeline import Run
 
 pytestmark = pytest.mark.large
 
@@ -159,6 +161,21 @@ def test_a_decoder_may_come_later(codes, run, tmp_path):
     # Of pixels, a code each.
     with Image.open(copy / "samples.png") as samples:
         assert samples.height == 2 * (8 + 2) + 2
+
+
+def test_a_decoder_of_all_levels_shows_the_finest_alone(run, tmp_path):
+    save_decoder(str(tmp_path / "decoder"))
+    config = read_config(str(run)).replace(decoder=str(tmp_path / "decoder"))
+    assert Run(config, None)._decoder_up_to(0, {}) is None
+    top, bottom = (
+        np.full((2, level.height, level.width), 4, "int32")
+        for level in config.levels
+    )
+    images = Run(config, None)._decoder_up_to(1, {})([top, bottom])
+    np.testing.assert_array_equal(images, np.ones((2, 8, 8, 1)))
+    # Without one the images would only show the codes.
+    config = config.replace(decoder=None)
+    assert Run(config, None)._decoder_up_to(1, {}) is None
 
 
 def test_a_generator_is_all_that_is_exported(run, tmp_path):

@@ -24,7 +24,9 @@ from vqvae2_tf.errors import sentence_for
 from vqvae2_tf.files.atomic import replacing
 from vqvae2_tf.files.atomic import write_json
 from vqvae2_tf.files.lock import lock
+from vqvae2_tf.runs.folder import read_config
 from vqvae2_tf.runs.pipeline import Run
+from vqvae2_tf.training.devices import open_devices
 from vqvae2_tf.training.state import STATE_FILE
 from vqvae2_tf.training.state import write_arrays
 from vqvae2_tf.training.tensorflow import TensorFlowTrainer
@@ -211,6 +213,49 @@ def test_a_loss_that_is_not_finite_ends_with_what_is_kept(
         "smaller --prior_learning_rate",
     )
     assert (own_run / "prior_top" / STATE_FILE).read_bytes() == state
+
+
+def shown_samples(network):
+    """Sizes of the images of samples in a network's logs, by their steps."""
+    (path,) = (network / "logs").glob("events*")
+    shown = {}
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        event = tf.compat.v1.Event.FromString(record)
+        for value in event.summary.value:
+            if value.tag == "validation/samples":
+                _, _, image = value.tensor.string_val
+                shown[event.step] = tf.io.decode_png(image).shape
+    return shown
+
+
+@pytest.mark.large
+def test_samples_in_training_change_no_weight(small_run, own_run):
+    for level in ("top", "bottom"):
+        shutil.rmtree(own_run / f"prior_{level}")
+        stage = ["--stage=prior", f"--level={level}", "--sample_grid=2"]
+        assert small_run.train(own_run, *stage) is None
+        check_same_weights(f"prior_{level}", own_run, small_run.run_dir)
+        shown = shown_samples(own_run / f"prior_{level}")
+        # One held-out image above one sample, beside their titles.
+        assert shown.keys() == {2, 4}
+        for height, width, _ in shown.values():
+            assert height == 2 * (IMAGE_SIZE[0] + 2) + 2
+            assert width > IMAGE_SIZE[1] + 4
+    assert not shown_samples(small_run.run_dir / "prior_top")
+
+
+def test_samples_are_decoded_by_their_own_autoencoder(small_run, own_run):
+    config = read_config(str(own_run))
+    card = json.loads((own_run / "codes" / "codes.json").read_text())
+    devices = open_devices("one")
+    decode = Run(config, devices)._decoder_up_to(1, card)
+    codes = [np.zeros((2, *level.shape), "int32") for level in config.levels]
+    assert decode(codes).shape == (2, *IMAGE_SIZE, 3)
+    other = {**card, "fingerprint": "of another"}
+    assert Run(config, devices)._decoder_up_to(1, other) is None
+    # As where a prior is trained by itself.
+    (own_run / "autoencoder" / "model.keras").unlink()
+    assert Run(config, devices)._decoder_up_to(1, card) is None
 
 
 class Source:

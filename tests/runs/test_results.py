@@ -1,15 +1,19 @@
 """Metrics and images of a finished run."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.metrics import structural_similarity
 
 from tests.small_run import IMAGE_SIZE
 from tests.small_run import assert_one_sentence
+from tests.training import small
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.runs import folder
+from vqvae2_tf.runs import pipeline
 from vqvae2_tf.runs import results
 
 
@@ -31,14 +35,13 @@ def test_metrics_are_those_of_all_networks(small_run):
     assert metrics["bits_per_image"] == pytest.approx(expected)
 
 
-def test_bits_are_summed_where_all_priors_have_them(own_run, tmp_path):
+def test_bits_are_summed_where_all_priors_have_them(own_run):
     path = own_run / "prior_top" / "result.json"
     result = json.loads(path.read_text())
     del result["bits_per_image"]
     path.write_text(json.dumps({**result, "masked_share": 0.5}))
     config = folder.read_config(str(own_run))
-    results.write_metrics(config, str(tmp_path / "metrics.json"))
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = results.gather_metrics(config)
     assert "bits_per_image" not in metrics
     assert metrics["top_masked_share"] == 0.5
     assert "bottom_bits_per_image" in metrics
@@ -51,7 +54,7 @@ def test_a_result_that_was_not_copied_with_its_model_is_named(
     (own_run / "prior_top" / "result.json").unlink()
     config = folder.read_config(str(own_run))
     with pytest.raises(UserError, match="prior_top/result.json.*copy it"):
-        results.write_metrics(config, str(own_run / "metrics.json"))
+        results.gather_metrics(config)
     message = small_run.train(own_run)
     assert_one_sentence(message, "prior_top/result.json", "copy it with")
 
@@ -64,10 +67,61 @@ def read_grid(path, rows):
     return np.split(pixels[2:, -columns:], rows)
 
 
-def test_samples_are_of_the_classes_asked_for(small_run, own_run, tmp_path):
+def as_shown(images):
+    """Pixels in [0, 1], of eight bits."""
+    return np.round(255 * (np.clip(images, -1, 1) + 1) / 2) / 255
+
+
+def test_ssim_is_of_all_held_out_images(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (35, 12, 14, 3)).astype("float32")
+    path = tmp_path / "autoencoder" / "result.json"
+    path.parent.mkdir()
+    path.write_text('{"mse": 0.5}')
+    results.add_ssim(
+        types.SimpleNamespace(run_dir=str(tmp_path)),
+        lambda images: {"reconstruction": 1.5 * images},
+        small.examples({"image": images}, 35),
+    )
+    expected = [
+        structural_similarity(
+            as_shown(image),
+            as_shown(1.5 * image),
+            data_range=1.0,
+            channel_axis=-1,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+        )
+        for image in images
+    ]
+    result = json.loads(path.read_text())
+    assert result == {"mse": 0.5, "ssim": pytest.approx(np.mean(expected))}
+
+
+def test_samples_are_of_the_classes_asked_for(
+    small_run, own_run, tmp_path, monkeypatch
+):
     every = read_grid(own_run / "samples.png", 3)
     classes = ["--sample_classes=light,0"]
+    compared = []
+
+    def compare(drawn, held_out, levels, labels):
+        compared.append((drawn, held_out.count, levels, labels))
+        return {"code_divergence_count": 5}
+
+    metrics = json.loads((own_run / "metrics.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "compare_codes", compare)
+        assert small_run.train(own_run, *classes) is None
+    ((drawn, held_out, levels, labels),) = compared
+    assert {name: codes.shape for name, codes in drawn.items()} == {
+        level.name: (4, *level.shape) for level in levels
+    }
+    assert (held_out, labels) == (1, [2, 0])
+    # A finished run keeps what its samples have shown.
     assert small_run.train(own_run, *classes) is None
+    metrics["code_divergence_count"] = 5
+    assert json.loads((own_run / "metrics.json").read_text()) == metrics
     light, dark = read_grid(own_run / "samples.png", 2)
     np.testing.assert_array_equal(light, every[2])
     np.testing.assert_array_equal(dark, every[0])

@@ -21,6 +21,7 @@ NO_DROPOUT = [
     "--prior_dropout=0",
     "--dead_code_restart_steps=2",
     "--precision=float32",
+    "--sample_grid=2",
 ]
 NETWORKS = ("autoencoder", "prior_top", "prior_bottom")
 # Seconds: much more than a run takes, and than a lost worker is waited for.

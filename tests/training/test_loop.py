@@ -117,7 +117,7 @@ VALIDATION = Examples(
 )
 
 
-def train(folder, steps, trainer=None, summaries=None, **changes):
+def train(folder, steps, trainer=None, summaries=None, further=dict, **changes):
     """What the trainer was asked to do, and the metrics."""
     trainer = trainer or FakeTrainer(FakeModel())
     plan = TrainingPlan(
@@ -140,6 +140,7 @@ def train(folder, steps, trainer=None, summaries=None, **changes):
         str(folder),
         "test",
         summaries or FakeSummaries(),
+        further,
     )
     return trainer.events, metrics
 
@@ -242,11 +243,19 @@ def test_a_diverged_loss_is_reported_with_its_step(loss, tmp_path):
 def test_summaries_get_losses_metrics_and_images(tmp_path):
     summaries = FakeSummaries()
     trainer = FakeTrainer(FakeModel(), float)
-    train(tmp_path, 5, trainer, summaries)
+
+    def further():
+        return {"weight": trainer.model.weight}
+
+    train(tmp_path, 5, trainer, summaries, further)
     for step in (3, 5):
-        (images,) = summaries.written.pop(("validation images", step)).values()
+        images = summaries.written.pop(("validation images", step))
         # No more than there are.
-        np.testing.assert_array_equal(images[:, 0, 0, 0], [0, 1, 2])
+        np.testing.assert_array_equal(
+            images.pop("images")[:, 0, 0, 0], [0, 1, 2]
+        )
+        # The average.
+        assert images == {"weight": step / 2}
     assert summaries.written == {
         ("train", 2): {"loss": 0.5, "learning_rate": 0.5, "error": 0.0},
         ("train", 3): {"loss": 2.0, "learning_rate": 0.5, "error": 1.0},

@@ -49,8 +49,23 @@ def save_grid(
 
     Args:
         path: Path of the PNG.
+        rows: As for `draw_grid`.
+        titles: As for `draw_grid`.
+    """
+    _save(path, Image.fromarray(draw_grid(rows, titles)))
+
+
+def draw_grid(
+    rows: list[np.ndarray], titles: list[str] | None = None
+) -> np.ndarray:
+    """Puts rows of images into one.
+
+    Args:
         rows: List of `[n, H, W, C]` float in [-1, 1], all of one size.
         titles: Optional names of the rows, written to the left of them.
+
+    Returns:
+        `[height, width, 3]` uint8.
     """
     height, width = (size + _GAP for size in rows[0].shape[1:3])
     columns = max(len(row) for row in rows)
@@ -67,7 +82,7 @@ def save_grid(
             draw.text(middle, titles[i], "black", font, anchor="lm")
         for j, pixels in enumerate(to_uint8(row)):
             canvas.paste(_as_pillow(pixels), (left + j * width, top))
-    _save(path, canvas)
+    return np.asarray(canvas)
 
 
 def _as_pillow(pixels):

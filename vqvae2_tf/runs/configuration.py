@@ -74,6 +74,13 @@ RUN = changed(
             "or NaN, and name it; takes several times as long.",
         ),
         Flag("steps_per_loop", 20, "Training steps in a compiled call.", 1),
+        Flag(
+            "sample_grid",
+            8,
+            "Samples of a prior that TensorBoard shows at every validation; 0 "
+            "for none.",
+            0,
+        ),
     ],
     role=CONDUCT,
 )

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vqvae2_tf.codes import records
 from vqvae2_tf.codes.extraction import extract_codes
+from vqvae2_tf.codes.extraction import fingerprint
 from vqvae2_tf.data import image_cache
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.data.batches import image_examples
@@ -22,6 +23,7 @@ from vqvae2_tf.export import write
 from vqvae2_tf.export.load import load_decoder
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import filesystem
+from vqvae2_tf.files import grids
 from vqvae2_tf.files import provenance
 from vqvae2_tf.files.lock import lock
 from vqvae2_tf.runs import earlier
@@ -29,7 +31,10 @@ from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import initial_weights
 from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import results
+from vqvae2_tf.runs.code_checks import compare_codes
 from vqvae2_tf.runs.configuration import MOST_PASSES
+from vqvae2_tf.runs.sample_grid import make_sample_grid
+from vqvae2_tf.runs.sample_grid import partial_decoder
 from vqvae2_tf.training.devices import Devices
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
@@ -215,19 +220,37 @@ class Run:
         self._unless_exported(path, self.export_autoencoder)
 
     def _show_priors(self):
-        results.write_metrics(self.config, self.path(folder.METRICS_FILE))
+        final = map(self.path, folder.FINAL_FILES)
+        is_finished = all(map(tf.io.gfile.exists, final))
+        metrics = results.gather_metrics(self.config)
+        if not is_finished:
+            # Before the samples, which may take long.
+            atomic.write_json(self.path(folder.METRICS_FILE), metrics)
         generator = self.path(folder.GENERATOR_EXPORT)
         self._unless_exported(generator, self.export_generator)
-        self._unless_exists(
-            self.path(folder.SAMPLES_FILE),
-            lambda path: results.write_samples(path, generator, self.config),
+        if not is_finished:
+            self._write_samples(generator, metrics)
+
+    def _write_samples(self, generator, metrics):
+        """Draws samples, and adds to the metrics what their codes show."""
+        samples = results.draw_samples(generator, self.config)
+        held_out = self._code_splits(*read_codes(self.config))["validation"]
+        checks = compare_codes(
+            samples.codes, held_out, self.config.levels, samples.labels
         )
+        if checks:
+            print(f"samples: {_in_words(checks)}", flush=True)
+        metrics = {**metrics, **checks}
+        atomic.write_json(self.path(folder.METRICS_FILE), metrics)
+        # Last: without it the samples are drawn again.
+        path = self.path(folder.SAMPLES_FILE)
+        grids.save_grid(path, samples.rows, samples.titles)
 
     def _write_reconstructions(self, path):
         autoencoder = self.network(folder.AUTOENCODER)
-        results.write_reconstructions(
-            path, autoencoder, self._images("validation")
-        )
+        images = self._images("validation")
+        results.add_ssim(self.config, autoencoder, images)
+        results.write_reconstructions(path, autoencoder, images)
 
     def export(self, path: str) -> list[str]:
         """Writes all SavedModels into a folder, as they are in the run's.
@@ -388,13 +411,62 @@ class Run:
             lambda model: networks.training_plan(self.config, model, index),
             splits,
             [folder.GENERATOR_EXPORT],
+            lambda model: self._sample_grid(index, model, splits, card),
         )
 
-    def _train(self, name, make_model, make_plan, splits, dependent):
+    def _sample_grid(self, index, prior, splits, card):
+        """What shows samples in training; nothing without a decoder."""
+        decode = None
+        if self.config.sample_grid:
+            decode = self._decoder_up_to(index, card)
+        if not decode:
+            return dict
+        options = {
+            flag.name: getattr(self.config, flag.name)[index]
+            for flag in prior.sampling_flags
+        }
+        return make_sample_grid(
+            prior,
+            splits["validation"],
+            self.config.sample_grid,
+            decode,
+            self.devices,
+            self.config.seed,
+            options,
+        )
+
+    def _decoder_up_to(self, index, card):
+        """Function of the codes of levels up to one to images, or None."""
+        levels = self.config.levels
+        if not self.config.needs_images:
+            # Decoders from elsewhere need all levels.
+            decoder = self.network(folder.AUTOENCODER).saved_decoder
+            if not decoder or index + 1 < len(levels):
+                return None
+            decode = load_decoder(decoder, levels).decode
+            return lambda maps: decode(*map(tf.constant, maps)).numpy()
+        # Where priors train by themselves there may be the codes alone.
+        if not self.is_finished(folder.AUTOENCODER):
+            return None
+        autoencoder = self.network(folder.AUTOENCODER)
+        if fingerprint(autoencoder) != card["fingerprint"]:
+            return None
+        return partial_decoder(autoencoder, levels)
+
+    def _train(
+        self,
+        name,
+        make_model,
+        make_plan,
+        splits,
+        dependent,
+        make_images=lambda model: dict,
+    ):
         """Trains a network unless it is finished.
 
         `dependent` are entries of the run's folder that depend on the network;
-        what is left of earlier ones is removed.
+        what is left of earlier ones is removed. `make_images` takes the network
+        to `further_images` of `fit`.
         """
         if self._is_to_train(name):
             with self._locked(name):
@@ -403,7 +475,9 @@ class Run:
                     # All hosts have seen what there is.
                     self.devices.barrier()
                     self._on_the_chief(lambda: self._clear(name, dependent))
-                    self._train_now(name, make_model, make_plan, splits)
+                    self._train_now(
+                        name, make_model, make_plan, splits, make_images
+                    )
                     return
         path = self.path(name, folder.MODEL_FILE)
         print(f"{name}: already finished, {path}", flush=True)
@@ -428,7 +502,7 @@ class Run:
         # Last: from here on the network counts as unfinished.
         filesystem.remove(self.path(name, folder.MODEL_FILE))
 
-    def _train_now(self, name, make_model, make_plan, splits):
+    def _train_now(self, name, make_model, make_plan, splits, make_images):
         # The same first weights whatever ran before in this process.
         keras.utils.set_random_seed(self.config.seed)
         with self.devices.scope():
@@ -449,6 +523,7 @@ class Run:
                     self.path(name),
                     name,
                     TensorBoard(self.path(name, "logs")),
+                    make_images(model),
                 )
         except (TrainingDivergedError, NotFiniteError) as error:
             prefix = "" if name == folder.AUTOENCODER else "prior_"
@@ -469,8 +544,7 @@ class Run:
         self._on_the_chief(lambda: self._finish(name, model, metrics))
         if self.devices.local is self.devices:
             self._networks[name] = model
-        shown = [f"{key} {value:.4g}" for key, value in metrics.items()]
-        print(f"{name}: {', '.join(shown)}", flush=True)
+        print(f"{name}: {_in_words(metrics)}", flush=True)
 
     def _finish(self, name, model, metrics):
         """Writes a network that is trained."""
@@ -612,6 +686,10 @@ class Run:
         if not metrics:
             raise UserError(f"{self.path()} has no finished prior.")
         return metrics
+
+
+def _in_words(metrics):
+    return ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
 
 
 def _describe(levels):

@@ -76,6 +76,21 @@ class Devices(Protocol):
             over the images' codes and the rest of each batch, as NumPy arrays.
         """
 
+    def sampling(
+        self, model: keras.Model, draw: Callable[[Any], Any]
+    ) -> Callable[[Any], np.ndarray]:
+        """Compiles the drawing of code maps, with the weights in the model.
+
+        Args:
+            model: `Prior`.
+            draw: Function of a nest of arrays to code maps of `model`.
+
+        Returns:
+            `draw` of NumPy arrays, which are the same on all hosts, to a NumPy
+            array. It is compiled at the first call, and all hosts call it;
+            devices do not share the work.
+        """
+
 
 def open_devices(strategy: str, tpu: str | None = None) -> Devices:
     """Finds the devices that `--strategy` and `--tpu` name.

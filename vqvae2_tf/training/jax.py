@@ -128,6 +128,10 @@ class JaxDevices:
 
         return outputs
 
+    def sampling(self, model, draw):
+        compiled = self.compile(model, draw, place=lambda batch: batch)
+        return lambda batch: np.asarray(compiled(batch))
+
     def values(
         self,
         variables: Sequence[keras.Variable],
@@ -165,18 +169,22 @@ class JaxDevices:
         return jax.tree.map(put, batch)
 
     def compile(
-        self, model: keras.Model, function: Callable
+        self,
+        model: keras.Model,
+        function: Callable,
+        place: Callable | None = None,
     ) -> Callable[[Mapping], Mapping]:
         """Compiles a function that leaves the model as it is.
 
         Args:
             model: What the function computes with.
             function: Function of a batch.
+            place: Places a batch on the devices; by default `split`.
 
         Returns:
             Function of a batch, a nest of arrays of the host.
         """
-        variables = model.variables
+        variables, place = model.variables, place or self.split
 
         @partial(jax.jit, out_shardings=self.mesh.whole)
         def pure(values, batch):
@@ -184,7 +192,7 @@ class JaxDevices:
                 return function(batch)
 
         def compiled(batch):
-            return pure(self.values(variables), self.split(batch))
+            return pure(self.values(variables), place(batch))
 
         return compiled
 

@@ -3,7 +3,9 @@
 import contextlib
 import math
 import os
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 
@@ -134,6 +136,7 @@ def fit(
     folder: str,
     title: str,
     summaries: Summaries,
+    further_images: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, float]:
     """Trains a network, or resumes its training.
 
@@ -148,6 +151,9 @@ def fit(
             without the interruption.
         title: Name of the network, for messages.
         summaries: Where training curves and images go.
+        further_images: Gives images to show beside those of the model, as
+            `Trainable.images_to_show` does. Called at every validation, with
+            the averages in the model, on all hosts.
 
     Returns:
         dict of the held-out metrics of the averaged weights that are left in
@@ -182,7 +188,7 @@ def fit(
                     path = os.path.join(folder, BEST_FILE)
                     with atomic.replacing(path) as temporary:
                         model.save(temporary)
-            images = model.images_to_show(shown)
+            images = {**model.images_to_show(shown), **further_images()}
             summaries.images("validation", images, trainer.step)
             summaries.scalars("validation", metrics, trainer.step)
         counters["validated"] = trainer.step

@@ -101,6 +101,11 @@ class TensorFlowDevices:
 
         return outputs
 
+    def sampling(self, model, draw):
+        # Not by XLA, which compiles for longer than a few maps take.
+        compiled = tf.function(draw)
+        return lambda batch: compiled(batch).numpy()
+
 
 class TensorFlowTrainer:
     """The `Trainer` of the TensorFlow backend.
