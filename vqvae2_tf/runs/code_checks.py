@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqvae2_tf.evaluation.code_statistics import CodeCounts
-from vqvae2_tf.evaluation.code_statistics import code_divergences
+from vqvae2_tf.evaluation.code_statistics import compare_maps
 from vqvae2_tf.level import Level
 from vqvae2_tf.training.loop import Examples
 
 _BATCH = 256
+# Of the choice of maps.
+_SEED = 0
 
 
 def compare_codes(
@@ -21,13 +22,11 @@ def compare_codes(
 ) -> dict[str, float]:
     """Jensen-Shannon divergences of sampled and held-out code maps, in bits.
 
-    All are of n sampled and n held-out maps, or for the floor of n and n
-    held-out ones, as divergences of fewer maps are larger. n is the number of
-    sampled maps, or half that of the held-out ones if this is less.
+    See `code_statistics.compare_maps`.
 
     Args:
-        drawn: Sampled maps `[N, *level.shape]` by the level's name.
-        held_out: Held-out codes, of which the first 2n are taken.
+        drawn: Sampled maps `[m, *level.shape]` by the level's name.
+        held_out: Held-out codes, of which the first 2m are taken.
         levels: Their `Level`s, coarsest first.
         labels: Classes that the samples are of: held-out maps of others are
             left out. None for all.
@@ -36,31 +35,26 @@ def compare_codes(
         For each level of codes `<level>_code_divergence`, of the codes'
         frequencies; `<level>_pair_divergence`, of neighbouring pairs, the mean
         of those side by side and those one above the other; and both with
-        `_floor` after their names. Besides `code_divergence_count`, which is n.
-        Nothing if there are not two held-out maps.
+        `_floor` after their names, of held-out maps from others. Besides
+        `code_divergence_count`, the number of maps on either side. Nothing if
+        there are not two held-out maps.
     """
     total = len(drawn[levels[0].name])
     maps = _held_out_maps(held_out, 2 * total, labels)
-    n = min(total, len(maps[0]) // 2)
-    if not n:
+    if len(maps[0]) < 2:
         return {}
-    # Of all classes alike.
-    chosen = np.arange(n) * total // n
     metrics = {}
     for level, own in zip(levels, maps, strict=True):
         if not level.num_codes:
             continue
-        one, other = (CodeCounts([own[half : 2 * n : 2]]) for half in (0, 1))
-        sampled = CodeCounts([drawn[level.name][chosen]])
-        for ending, counts in (("", sampled), ("_floor", other)):
-            found = code_divergences(counts, one)
-            key = f"{level.name}_code_divergence{ending}"
-            metrics[key] = found.pop("codes")
-            pairs = [x for x in found.values() if not np.isnan(x)]
-            if pairs:
-                key = f"{level.name}_pair_divergence{ending}"
-                metrics[key] = float(np.mean(pairs))
-    return {**metrics, "code_divergence_count": n}
+        count, found = compare_maps(drawn[level.name], own, _SEED)
+        codes = found.pop("codes")
+        for kind, parts in (("code", [codes]), ("pair", found.values())):
+            if parts:
+                value, _, floor = np.mean(list(parts), axis=0)
+                name = f"{level.name}_{kind}_divergence"
+                metrics |= {name: float(value), f"{name}_floor": float(floor)}
+    return {**metrics, "code_divergence_count": count} if metrics else {}
 
 
 def _held_out_maps(held_out, most, labels):
