@@ -147,9 +147,14 @@ def find_classifier(name, image_size, num_classes):
             f"Received: {one_line(error)}"
         ) from error
     try:
-        make(image_size, num_classes)
+        shape = make(image_size, num_classes).output_shape
     except ValueError as error:
         raise UserError(f"--classifier={name}: {one_line(error)}") from error
+    if tuple(shape) != (None, num_classes):
+        raise UserError(
+            f"--classifier={name}: expected logits of shape "
+            f"{(None, num_classes)}. Received: {shape}"
+        )
     return make
 
 
@@ -317,7 +322,8 @@ def predict(network, paths, image_size, options):
 def is_among_best(logits, labels, k):
     """Whether each image's class is among the k best, `[n]` bool."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
-    return np.sum(logits >= own, axis=1) <= k
+    # Also of classes whose logits are equal, or NaN, none is found.
+    return np.sum(~(logits < own), axis=1) <= k
 
 
 def optimizer_of(learning_rate, steps):

@@ -52,6 +52,8 @@ def test_near_duplicates_are_found_across_two_sets():
     pairs, _ = near_duplicates(QUERIES, ROWS, 1.5)
     assert pairs.tolist() == np.argwhere(DISTANCES <= 1.5).tolist()
     assert near_duplicates(QUERIES, ROWS, 0.0)[0].shape == (0, 2)
+    with pytest.raises(ValueError, match="at most 3 pairs"):
+        near_duplicates(QUERIES, ROWS, 100.0, most=3)
     with pytest.raises(ValueError, match="equal dimensions"):
         near_duplicates(QUERIES, ROWS[:, :1], 1)
 

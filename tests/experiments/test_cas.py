@@ -45,7 +45,9 @@ def test_the_best_classes_are_those_of_a_sort(k):
     found = cas.is_among_best(logits, labels, k)
     assert found.tolist() == expected
     # A classifier that says nothing is right about nothing.
-    assert not cas.is_among_best(np.zeros((3, 6)), np.arange(3), 5).any()
+    for same in (0.0, np.nan):
+        logits = np.full((3, 6), same)
+        assert not cas.is_among_best(logits, np.arange(3), 5).any()
 
 
 def test_the_loss_is_split_between_decoder_and_prior():

@@ -192,6 +192,17 @@ def test_dropout_differs_from_call_to_call_and_block_to_block():
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_blocks_equal_numpy_in_any_order(in_order):
+    q, k, v = (normal(2, 2, 9, 3, seed=i) for i in range(3))
+    y = blockwise_attention.blockwise_attention(
+        q, k, v, query_block=4, in_order=in_order
+    )
+    logits = np.einsum("bhqd,bhkd->bhqk", q, k)
+    logits[..., np.triu(np.ones((9, 9), bool), 1)] = -np.inf
+    assert_close(y, np.einsum("bhqk,bhkd->bhqd", softmax(logits), v))
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="reads TensorFlow's graph")
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_backward_pass_keeps_no_logits(monkeypatch, dropout):

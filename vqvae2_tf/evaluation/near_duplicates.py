@@ -10,6 +10,7 @@ def near_duplicates(
     second: np.ndarray,
     threshold: float,
     block: int = neighbours.BLOCK,
+    most: int = 2**20,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs whose Euclidean distance is at most a threshold.
 
@@ -21,13 +22,14 @@ def near_duplicates(
         second: `[m, ...]`, likewise.
         threshold: Largest distance of a pair.
         block: Rows of each set at once.
+        most: Largest number of pairs.
 
     Returns:
         Tuple of the pairs, `[p, 2]` numbers in the two sets in order, and their
         distances `[p]`.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If the shapes do not fit, or there are more pairs.
     """
     if first.shape[1:] != second.shape[1:]:
         raise ValueError(
@@ -35,7 +37,7 @@ def near_duplicates(
             f"{first.shape} and {second.shape}"
         )
     centre = neighbours.centre_of(second, block)
-    pairs, distances = [np.empty((0, 2), "int64")], [np.empty(0)]
+    count, pairs, distances = 0, [np.empty((0, 2), "int64")], [np.empty(0)]
     for rows in neighbours.blocks(len(first), block):
         for others in neighbours.blocks(len(second), block):
             found = np.sqrt(
@@ -44,6 +46,12 @@ def near_duplicates(
                 )
             )
             places = np.argwhere(found <= threshold)
+            count += len(places)
+            if count > most:
+                raise ValueError(
+                    f"Expected at most {most:,} pairs of distances up to "
+                    f"{threshold:g}."
+                )
             pairs.append(places + [rows.start, others.start])
             distances.append(found[tuple(places.T)])
     pairs, distances = np.concatenate(pairs), np.concatenate(distances)

@@ -11,7 +11,9 @@ from vqvae2_tf.layers.recomputation import zero_after
 MOST_KEPT = 2**21
 
 
-def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
+def blockwise_attention(
+    q, k, v, query_block=128, logits_dropout=None, in_order=True
+):
     """Causal attention in blocks of queries.
 
     Each position attends to itself and to all earlier positions. Each block of
@@ -30,6 +32,8 @@ def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
         query_block: Positions whose logits are computed at once.
         logits_dropout: `keras.layers.Dropout` whose rate and random numbers
             the logits have, or None.
+        in_order: Whether blocks wait for each other. XLA needs no waiting, and
+            on a CPU takes minutes to compile it.
 
     Returns:
         `[B, heads, P, D]` of the dtype of `v`.
@@ -47,6 +51,8 @@ def blockwise_attention(q, k, v, query_block=128, logits_dropout=None):
 
     def sliced(x, start, stop, before):
         """`x[:, :, start:stop]`, computed after `before`."""
+        if not in_order or stop - start == positions:
+            return x[:, :, start:stop]
         batch, heads, count, size = ops.shape(x)
         start_then = ops.minimum(
             start + zero_after(before, "int32"), count - (stop - start)

@@ -105,7 +105,7 @@ class TransformerBlock(keras.layers.Layer):
         Returns:
             Tuple of `[B, S, C]` and the prefix of `initial_state`.
         """
-        return self._compute(x)
+        return self._compute(x, in_order=False)
 
     def initial_state(self, batch_size, map_size, prefix=None):
         """State before the first row of a map; see `KeyValueCache`."""
@@ -138,8 +138,11 @@ class TransformerBlock(keras.layers.Layer):
             map_size, self.heads, self.head_units, self.compute_dtype
         )
 
-    def _compute(self, x, seeds=None):
-        """Outputs, and the keys and values `[B, heads, T, D]`."""
+    def _compute(self, x, seeds=None, **options):
+        """Outputs, and the keys and values `[B, heads, T, D]`.
+
+        `options` are those of `attend`.
+        """
 
         def drop(y, index):
             if seeds is None:
@@ -150,7 +153,7 @@ class TransformerBlock(keras.layers.Layer):
 
         q, k, v = (ops.swapaxes(part, 1, 2) for part in self._qkv(x))
         # A lone token attends to itself.
-        y = v if x.shape[1] == 1 else self.attend(q, k, v)
+        y = v if x.shape[1] == 1 else self.attend(q, k, v, **options)
         y = ops.swapaxes(y, 1, 2)
         y = self.output_projection(ops.reshape(y, ops.shape(x)))
         h = x + drop(y, 0)

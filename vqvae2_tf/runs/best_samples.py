@@ -37,6 +37,7 @@ class Critic:
     """
 
     def __init__(self, name: str, image: np.ndarray, num_classes: int):
+        self._name = name
         self._network = open_network(name, flag="critic")
         found = "a network without logits"
         if self._network.classes:
@@ -51,7 +52,13 @@ class Critic:
         self.settings = {"critic": card["network"], _WEIGHTS: card["weights"]}
 
     def _logits(self, images):
-        return self._network(to_rgb(to_uint8(images)))["logits"]
+        logits = self._network(to_rgb(to_uint8(images)))["logits"]
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"--critic={self._name}: expected finite logits. Received: "
+                "infinite ones or NaN"
+            )
+        return logits
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Scores `[B]` of images `[B, H, W, C]` float32 in [-1, 1]."""
@@ -115,5 +122,8 @@ def critic_of(text: str) -> str | None:
     for folder in (path, os.path.dirname(path)):
         card = os.path.join(folder, CARD)
         if kind == "folder" and os.path.isfile(card):
-            return atomic.read_json(card, "remove it").get(_WEIGHTS)
+            try:
+                return atomic.read_json(card, "").get(_WEIGHTS)
+            except (UserError, AttributeError):
+                return None  # Not ours.
     return None

@@ -55,8 +55,8 @@ def prior_bits(config: Configuration) -> dict[str, float | None]:
     bits = {}
     for level in config.level_names:
         name = folder.prior_folder(level)
-        path = os.path.join(config.run_dir, name, folder.RESULT_FILE)
-        found = _result(config, name) if tf.io.gfile.exists(path) else {}
+        model = os.path.join(config.run_dir, name, folder.MODEL_FILE)
+        found = _result(config, name) if tf.io.gfile.exists(model) else {}
         bits[level] = found.get("bits_per_image")
     return bits
 

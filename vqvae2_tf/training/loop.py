@@ -188,11 +188,14 @@ def fit(
                     path = os.path.join(folder, BEST_FILE)
                     with atomic.replacing(path) as temporary:
                         model.save(temporary)
-            images = {**model.images_to_show(shown), **further_images()}
-            summaries.images("validation", images, trainer.step)
             summaries.scalars("validation", metrics, trainer.step)
         counters["validated"] = trainer.step
         return metrics
+
+    def show():
+        with trainer.averaged():
+            images = {**model.images_to_show(shown), **further_images()}
+            summaries.images("validation", images, trainer.step)
 
     def is_stop():
         """Whether this is a step to validate and save after."""
@@ -203,6 +206,7 @@ def fit(
     if trainer.step != counters["validated"] and is_stop():
         # A signal came just before this validation.
         held_out = validate()
+        show()
     bar = tqdm(
         initial=trainer.step,
         total=plan.steps,
@@ -236,6 +240,9 @@ def fit(
                     f"{title}: stopped after {trainer.step} of {plan.steps} "
                     "steps; run the same command again to resume."
                 )
+            # Last, as images of large maps take long.
+            if is_stop() and not trainer.on_any_host(stop.requested):
+                show()
     # Report both: the averaged weights should be at least as good.
     raw = evaluate()[metric]
     trainer.assign_averages()

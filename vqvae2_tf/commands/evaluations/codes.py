@@ -79,15 +79,16 @@ def read_samples(path: str, levels: list[Level]) -> dict[str, np.ndarray]:
     }
 
 
-def draw_samples(options, config, labels) -> dict[str, np.ndarray]:
+def draw_samples(path, options, config, labels) -> dict[str, np.ndarray]:
     """Codes of samples, those that `vqvae2 sample` draws of the same classes.
 
     Args:
+        path: The generator's SavedModel.
         options: Values of the flags.
         config: The run's configuration.
         labels: `[n]`, those of the held-out images.
     """
-    model = load.Generator(load.find("generator", options.run_dir, None))
+    model = load.Generator(path)
     count = options.count or len(labels)
     labels = labels[np.arange(count) * len(labels) // count].astype("int64")
     if not model.class_names:
@@ -132,11 +133,13 @@ def main(arguments):
             f"more. Received: {card['splits']['validation']}"
         )
     check_file_writable("output", options.output)
-    held_out, labels = read_held_out(codes_dir, card)
     if options.samples:
         samples = read_samples(options.samples, levels)
     else:
-        samples = draw_samples(options, config, labels)
+        path = load.find("generator", options.run_dir, None)
+    held_out, labels = read_held_out(codes_dir, card)
+    if not options.samples:
+        samples = draw_samples(path, options, config, labels)
     rows = []
     for level in levels:
         if not level.num_codes:

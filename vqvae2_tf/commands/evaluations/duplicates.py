@@ -25,6 +25,7 @@ from vqvae2_tf.commands import common
 from vqvae2_tf.commands.evaluations import distances
 from vqvae2_tf.commands.evaluations.neighbours import open_images
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.evaluation import features
 from vqvae2_tf.evaluation import results
 from vqvae2_tf.evaluation.near_duplicates import near_duplicates
@@ -74,17 +75,29 @@ def main(arguments):
     rows = {name: own.arrays["features"] for name, own in sets.items()}
     numbers, lengths = (x[:, 0] for x in nearest(*rows.values(), 1))
     median = float(np.median(lengths))
-    pairs, found = near_duplicates(*rows.values(), options.threshold * median)
+    try:
+        pairs, found = near_duplicates(
+            *rows.values(), options.threshold * median
+        )
+    except ValueError as error:
+        raise UserError(
+            f"--threshold={options.threshold:g}: {one_line(error)}"
+        ) from error
     # 0 if most held-out images are copies: all pairs that are found are then.
     unit = median or 1.0
     order = np.argsort(found, kind="stable")
+    # In order, as a step back takes long.
+    names = {
+        name: {int(i): images[name].name_of(int(i)) for i in np.unique(own)}
+        for name, own in zip(images, pairs.T, strict=True)
+    }
     table = [
         {
             "held_out": int(i),
             "train": int(j),
             "distance": float(distance / unit),
-            "held_out_name": images["held_out"].name_of(int(i)),
-            "train_name": images["train"].name_of(int(j)),
+            "held_out_name": names["held_out"][int(i)],
+            "train_name": names["train"][int(j)],
         }
         for (i, j), distance in zip(pairs[order], found[order], strict=True)
     ]
@@ -95,13 +108,12 @@ def main(arguments):
     path = os.path.join(options.output, "duplicates")
     atomic.write_text(f"{path}.csv", text.getvalue())
     shown = np.argsort(lengths, kind="stable")[: options.count]
+    pixels = {
+        name: {int(i): images[name].read(int(i), 1)[0] for i in np.unique(own)}
+        for name, own in (("held_out", shown), ("train", numbers[shown]))
+    }
     grid = [
-        np.concatenate(
-            [
-                images["held_out"].read(int(i), 1)[0],
-                images["train"].read(int(numbers[i]), 1)[0],
-            ]
-        )
+        np.concatenate([pixels["held_out"][i], pixels["train"][numbers[i]]])
         / 127.5
         - 1.0
         for i in shown
