@@ -72,6 +72,7 @@ from vqvae2_tf.runs import folder
 from vqvae2_tf.runs import inputs
 from vqvae2_tf.runs.samples import IMAGES
 from vqvae2_tf.runs.samples import SampleFolder
+from vqvae2_tf.runs.samples import Sampler
 from vqvae2_tf.training.devices import open_devices
 from vqvae2_tf.training.precision import PRECISIONS
 from vqvae2_tf.training.precision import choose_precision
@@ -235,17 +236,14 @@ def draw_samples(target, generator, sampling, counts):
     _claim(target, settings, [IMAGES])
     numbers = dict.fromkeys(range(num_classes), range(max(counts)))
     todo = [s for s in files.missing(numbers) if s[1] < counts[s[0]]]
+    sampler = Sampler(generator, 0, sampling, _AT_ONCE)
     progress = tqdm(total=len(todo), desc=target, unit="img", disable=not todo)
     with progress:
         for start in range(0, len(todo), _AT_ONCE):
             batch = todo[start : start + _AT_ONCE]
-            # Filled up: a batch of another size would be compiled again.
-            labels, indices, _ = np.resize(batch, (_AT_ONCE, 3)).T
-            sample_ids = indices * num_classes + labels
-            codes = generator.sample_codes(labels, 0, sample_ids, sampling)
+            _, images = sampler.draw(batch)
             # What filled up the batch is left out.
-            drawn = zip(batch, generator.decode(codes), strict=False)
-            for sample, image in drawn:
+            for sample, image in zip(batch, images, strict=False):
                 files.write(sample, {}, image)
             progress.update(len(batch))
 

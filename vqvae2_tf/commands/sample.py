@@ -37,8 +37,6 @@ from vqvae2_tf.flags import Flag
 from vqvae2_tf.runs import best_samples
 from vqvae2_tf.runs import samples
 
-# A sample's number has 20 bits below those of its variation.
-_MOST_VARIED = 2**20
 _MOST_VARIATIONS = 2**11
 # Of the six digits of a file's name.
 _MOST_NUMBERED = 10**6
@@ -104,7 +102,7 @@ def main(arguments):
     batch_size = options.batch_size
     if critic:
         batch_size = min(batch_size, candidates)
-        sampler = _Sampler(model, options.seed, sampling, batch_size)
+        sampler = samples.Sampler(model, options.seed, sampling, batch_size)
         numbers = best_samples.best_numbers(
             folder,
             labels,
@@ -117,7 +115,7 @@ def main(arguments):
     missing = folder.missing(numbers, options.vary)
     if not critic:
         batch_size = min(batch_size, len(missing)) or 1
-        sampler = _Sampler(model, options.seed, sampling, batch_size)
+        sampler = samples.Sampler(model, options.seed, sampling, batch_size)
     existing = options.count * len(labels) * options.vary - len(missing)
     _draw_missing(folder, sampler, missing, existing, options.vary)
     grid = folder.write_grid(numbers, options.vary)
@@ -128,7 +126,7 @@ def _check(options, model, candidates):
     """Raises `UserError` for flags that this generator cannot fulfil."""
     num_classes = max(len(model.class_names), 1)
     varies = options.vary > 1
-    most = (_MOST_VARIED if varies else 2**31) // num_classes
+    most = (samples.MOST_VARIED if varies else 2**31) // num_classes
     if options.count > most:
         raise UserError(
             f"--count: expected at most {most} for a generator of "
@@ -166,41 +164,6 @@ def _open_critic(name, model):
     codes = {n: np.zeros((1, *x.shape)) for n, x in model.levels.items()}
     image = model.decode(codes)[0]
     return best_samples.Critic(name, image, len(model.class_names))
-
-
-class _Sampler:
-    """Draws samples, in batches of one size: others would be compiled again.
-
-    Args:
-        model: The generator.
-        seed: Seed of all samples.
-        sampling: Its sampling options.
-        batch_size: Samples of a batch.
-    """
-
-    def __init__(self, model, seed, sampling, batch_size):
-        self._model, self._seed, self._sampling = model, seed, sampling
-        self.batch_size = batch_size
-
-    def draw(self, batch, known=None):
-        """Draws some samples, the first ones again where they are too few.
-
-        Args:
-            batch: Their `(label, index, variation)`.
-            known: See `Generator.sample_codes`.
-
-        Returns:
-            Tuple of their codes and images.
-        """
-        num_classes = max(len(self._model.class_names), 1)
-        classes, indices, variations = np.resize(batch, (self.batch_size, 3)).T
-        # A number of its own for each image of each class.
-        sample_ids = indices * num_classes + classes
-        sample_ids += variations * _MOST_VARIED
-        codes = self._model.sample_codes(
-            classes, self._seed, sample_ids, self._sampling, known
-        )
-        return codes, self._model.decode(codes)
 
 
 def _draw_missing(folder, sampler, missing, existing, vary):

@@ -22,6 +22,8 @@ SCORES = "scores"
 CARD = "sample.json"
 ENTRIES = (IMAGES, CODES, SCORES, GRID)
 _GRID_ROWS = 16
+# A sample's number has 20 bits below those of its variation.
+MOST_VARIED = 2**20
 _GRID_COLUMNS = 8
 
 
@@ -63,6 +65,41 @@ def _in_turn(numbers):
         for row in zip(*numbers.values(), strict=True)
         for pair in zip(numbers, row, strict=True)
     ]
+
+
+class Sampler:
+    """Draws samples, in batches of one size: others would be compiled again.
+
+    Args:
+        model: The generator.
+        seed: Seed of all samples.
+        sampling: Its sampling options.
+        batch_size: Samples of a batch.
+    """
+
+    def __init__(self, model, seed, sampling, batch_size):
+        self._model, self._seed, self._sampling = model, seed, sampling
+        self.batch_size = batch_size
+
+    def draw(self, batch, known=None):
+        """Draws some samples, the first ones again where they are too few.
+
+        Args:
+            batch: Their `(label, index, variation)`.
+            known: See `Generator.sample_codes`.
+
+        Returns:
+            Tuple of their codes and images.
+        """
+        num_classes = max(len(self._model.class_names), 1)
+        classes, indices, variations = np.resize(batch, (self.batch_size, 3)).T
+        # A number of its own for each image of each class.
+        sample_ids = indices * num_classes + classes
+        sample_ids += variations * MOST_VARIED
+        codes = self._model.sample_codes(
+            classes, self._seed, sample_ids, self._sampling, known
+        )
+        return codes, self._model.decode(codes)
 
 
 class SampleFolder:
