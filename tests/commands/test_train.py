@@ -9,6 +9,7 @@ from tests.small_run import assert_one_sentence
 from tests.small_run import call
 from vqvae2_tf.commands import console
 from vqvae2_tf.commands import train
+from vqvae2_tf.evaluation.networks import lite0
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.pipeline import Run
 from vqvae2_tf.training import precision
@@ -110,4 +111,17 @@ def test_ffhq_that_is_not_there_is_reported_with_where_to_get_it(tmp_path):
     assert_one_sentence(
         message, "images1024x1024", str(tmp_path), "github.com/NVlabs"
     )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_distance_of_one_sample_is_refused(small_run, tmp_path):
+    message = small_run.train(tmp_path / "run", "--sample_distance=1")
+    assert_one_sentence(message, "--sample_distance", "at least 2")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_distance_needs_its_network(small_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(lite0, "_PACKAGE", "not_installed")
+    message = small_run.train(tmp_path / "run", "--sample_distance=2")
+    assert_one_sentence(message, "lite0", "vqvae2_tf[evaluation]")
     assert not (tmp_path / "run").exists()

@@ -233,6 +233,7 @@ def test_samples_in_training_change_no_weight(small_run, own_run):
     for level in ("top", "bottom"):
         shutil.rmtree(own_run / f"prior_{level}")
         stage = ["--stage=prior", f"--level={level}", "--sample_grid=2"]
+        stage.append("--sample_distance=4")
         assert small_run.train(own_run, *stage) is None
         check_same_weights(f"prior_{level}", own_run, small_run.run_dir)
         shown = shown_samples(own_run / f"prior_{level}")

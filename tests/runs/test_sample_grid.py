@@ -14,8 +14,9 @@ from tests.helpers import arrays
 from tests.toy_prior import ToyPrior
 from tests.training import small
 from vqvae2_tf.level import Level
+from vqvae2_tf.runs.redrawing import make_redraw
+from vqvae2_tf.runs.redrawing import partial_decoder
 from vqvae2_tf.runs.sample_grid import make_sample_grid
-from vqvae2_tf.runs.sample_grid import partial_decoder
 from vqvae2_tf.sampling import naive
 from vqvae2_tf.sampling.noise import Noise
 from vqvae2_tf.training.devices import open_devices
@@ -51,15 +52,9 @@ def make_grid(make_prior, devices, **options):
         prior = make_prior()
     plan = small.plan(rate=0.3)
     trainer = devices.trainer(prior, small.examples(small.codes()), plan)
-    grid = make_sample_grid(
-        prior,
-        small.examples(HELD_OUT, COUNT),
-        8,
-        as_images,
-        devices,
-        SEED,
-        options,
-    )
+    redraw = make_redraw(prior, devices, SEED, options)
+    held_out = small.examples(HELD_OUT, COUNT)
+    grid = make_sample_grid(redraw, held_out, 8, as_images)
     return prior, trainer, grid
 
 

@@ -104,7 +104,7 @@ class FakeSummaries:
         self.written = {}
 
     def scalars(self, group, values, step):
-        self.written[group, step] = values
+        self.written.setdefault((group, step), {}).update(values)
 
     def images(self, group, values, step):
         self.written[f"{group} images", step] = values
@@ -117,7 +117,9 @@ VALIDATION = Examples(
 )
 
 
-def train(folder, steps, trainer=None, summaries=None, further=dict, **changes):
+def train(
+    folder, steps, trainer=None, summaries=None, further=(dict, dict), **changes
+):
     """What the trainer was asked to do, and the metrics."""
     trainer = trainer or FakeTrainer(FakeModel())
     plan = TrainingPlan(
@@ -140,7 +142,7 @@ def train(folder, steps, trainer=None, summaries=None, further=dict, **changes):
         str(folder),
         "test",
         summaries or FakeSummaries(),
-        further,
+        *further,
     )
     return trainer.events, metrics
 
@@ -247,7 +249,7 @@ def test_summaries_get_losses_metrics_and_images(tmp_path):
     def further():
         return {"weight": trainer.model.weight}
 
-    train(tmp_path, 5, trainer, summaries, further)
+    train(tmp_path, 5, trainer, summaries, (further, further))
     for step in (3, 5):
         images = summaries.written.pop(("validation images", step))
         # No more than there are.
@@ -259,7 +261,7 @@ def test_summaries_get_losses_metrics_and_images(tmp_path):
     assert summaries.written == {
         ("train", 2): {"loss": 0.5, "learning_rate": 0.5, "error": 0.0},
         ("train", 3): {"loss": 2.0, "learning_rate": 0.5, "error": 1.0},
-        ("validation", 3): {"error": 0.5},
+        ("validation", 3): {"error": 0.5, "weight": 1.5},
         ("train", 5): {"loss": 3.5, "learning_rate": 0.5, "error": 3.0},
-        ("validation", 5): {"error": 0.5},
+        ("validation", 5): {"error": 0.5, "weight": 2.5},
     }

@@ -68,6 +68,12 @@ class Gaussian:
             )
         return self.scatter / (self.count - 1)
 
+    def distance_to(self, other: "Gaussian") -> float:
+        """Their `frechet_distance`."""
+        return frechet_distance(
+            self.mean, self.covariance, other.mean, other.covariance
+        )
+
 
 def frechet_distance(
     mean: np.ndarray,

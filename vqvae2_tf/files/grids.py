@@ -26,6 +26,13 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round((images + 1.0) * 127.5).astype("uint8")
 
 
+def to_rgb(images: np.ndarray) -> np.ndarray:
+    """Images of three channels out of those of one or three."""
+    if images.shape[-1] == 3:
+        return images
+    return np.repeat(images, 3, axis=-1)
+
+
 def save_image(path: str, image: np.ndarray) -> None:
     """Writes one image as a PNG, whole or not at all.
 

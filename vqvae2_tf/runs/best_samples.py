@@ -12,9 +12,9 @@ from vqvae2_tf.evaluation.rejection import order_within_classes
 from vqvae2_tf.evaluation.rejection import own_class_probabilities
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import filesystem
+from vqvae2_tf.files.grids import to_rgb
 from vqvae2_tf.files.grids import to_uint8
 from vqvae2_tf.runs.feature_networks import open_network
-from vqvae2_tf.runs.inputs import to_rgb
 from vqvae2_tf.runs.samples import CARD
 from vqvae2_tf.runs.samples import SampleFolder
 

@@ -81,6 +81,13 @@ RUN = changed(
             "for none.",
             0,
         ),
+        Flag(
+            "sample_distance",
+            0,
+            "Samples of a prior whose Fréchet distance TensorBoard shows at "
+            "every validation; 0 for none.",
+            0,
+        ),
     ],
     role=CONDUCT,
 )

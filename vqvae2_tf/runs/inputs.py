@@ -32,6 +32,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.export import load
 from vqvae2_tf.files import filesystem
+from vqvae2_tf.files.grids import to_rgb
 from vqvae2_tf.files.grids import to_uint8
 from vqvae2_tf.files.listing import list_files
 from vqvae2_tf.runs import folder
@@ -406,13 +407,6 @@ def reconstruction(
         return to_rgb(to_uint8(model.decode_levels(codes, levels)))
 
     return reconstruct
-
-
-def to_rgb(images: np.ndarray) -> np.ndarray:
-    """Images of three channels out of those of one or three."""
-    if images.shape[-1] == 3:
-        return images
-    return np.repeat(images, 3, axis=-1)
 
 
 def _digest(text):

@@ -33,8 +33,11 @@ from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import results
 from vqvae2_tf.runs.code_checks import compare_codes
 from vqvae2_tf.runs.configuration import MOST_PASSES
+from vqvae2_tf.runs.feature_networks import open_network
+from vqvae2_tf.runs.redrawing import make_redraw
+from vqvae2_tf.runs.redrawing import partial_decoder
+from vqvae2_tf.runs.sample_distance import make_sample_distance
 from vqvae2_tf.runs.sample_grid import make_sample_grid
-from vqvae2_tf.runs.sample_grid import partial_decoder
 from vqvae2_tf.training.devices import Devices
 from vqvae2_tf.training.loop import TrainingDivergedError
 from vqvae2_tf.training.loop import fit
@@ -49,6 +52,8 @@ from vqvae2_tf.training.summaries import TensorBoard
 _TRAINING_EXAMPLES = 2048
 # Records which autoencoder's codes a prior was trained on.
 ORIGIN_FILE = "origin.json"
+# Of --sample_distance: its weights come with a package.
+DISTANCE_NETWORK = "lite0"
 
 
 def open_images(config) -> ImageSource:
@@ -130,6 +135,12 @@ class Run:
         config = self.config
         if config.shard_state and keras.backend.backend() != "jax":
             raise UserError("--shard_state needs KERAS_BACKEND=jax.")
+        if config.sample_distance == 1:
+            raise UserError(
+                "--sample_distance: expected 0 or at least 2. Received: 1"
+            )
+        if config.sample_distance:
+            open_network(DISTANCE_NETWORK)
         if not config.overwrite:
             self._check_longer()
         if config.stage != "prior" and config.needs_images:
@@ -411,29 +422,29 @@ class Run:
             lambda model: networks.training_plan(self.config, model, index),
             splits,
             [folder.GENERATOR_EXPORT],
-            lambda model: self._sample_grid(index, model, splits, card),
+            lambda model: self._shown_samples(index, model, splits, card),
         )
 
-    def _sample_grid(self, index, prior, splits, card):
-        """What shows samples in training; nothing without a decoder."""
-        decode = None
-        if self.config.sample_grid:
+    def _shown_samples(self, index, prior, splits, card):
+        """What shows and measures samples in training, if it can be done."""
+        decode, grid, distance = None, dict, dict
+        if self.config.sample_grid or self.config.sample_distance:
             decode = self._decoder_up_to(index, card)
         if not decode:
-            return dict
+            return grid, distance
         options = {
             flag.name: getattr(self.config, flag.name)[index]
             for flag in prior.sampling_flags
         }
-        return make_sample_grid(
-            prior,
-            splits["validation"],
-            self.config.sample_grid,
-            decode,
-            self.devices,
-            self.config.seed,
-            options,
-        )
+        redraw = make_redraw(prior, self.devices, self.config.seed, options)
+        if self.config.sample_grid:
+            count = self.config.sample_grid
+            grid = make_sample_grid(redraw, splits["validation"], count, decode)
+        if self.config.sample_distance:
+            examples = splits["train"].first(self.config.sample_distance)
+            network = open_network(DISTANCE_NETWORK)
+            distance = make_sample_distance(redraw, examples, decode, network)
+        return grid, distance
 
     def _decoder_up_to(self, index, card):
         """Function of the codes of levels up to one to images, or None."""
@@ -460,13 +471,13 @@ class Run:
         make_plan,
         splits,
         dependent,
-        make_images=lambda model: dict,
+        make_shown=lambda model: (dict, dict),
     ):
         """Trains a network unless it is finished.
 
         `dependent` are entries of the run's folder that depend on the network;
-        what is left of earlier ones is removed. `make_images` takes the network
-        to `further_images` of `fit`.
+        what is left of earlier ones is removed. `make_shown` takes the network
+        to `further_images` and `further_scalars` of `fit`.
         """
         if self._is_to_train(name):
             with self._locked(name):
@@ -476,7 +487,7 @@ class Run:
                     self.devices.barrier()
                     self._on_the_chief(lambda: self._clear(name, dependent))
                     self._train_now(
-                        name, make_model, make_plan, splits, make_images
+                        name, make_model, make_plan, splits, make_shown
                     )
                     return
         path = self.path(name, folder.MODEL_FILE)
@@ -502,7 +513,7 @@ class Run:
         # Last: from here on the network counts as unfinished.
         filesystem.remove(self.path(name, folder.MODEL_FILE))
 
-    def _train_now(self, name, make_model, make_plan, splits, make_images):
+    def _train_now(self, name, make_model, make_plan, splits, make_shown):
         # The same first weights whatever ran before in this process.
         keras.utils.set_random_seed(self.config.seed)
         with self.devices.scope():
@@ -523,7 +534,7 @@ class Run:
                     self.path(name),
                     name,
                     TensorBoard(self.path(name, "logs")),
-                    make_images(model),
+                    *make_shown(model),
                 )
         except (TrainingDivergedError, NotFiniteError) as error:
             prefix = "" if name == folder.AUTOENCODER else "prior_"

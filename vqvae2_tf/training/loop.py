@@ -137,6 +137,7 @@ def fit(
     title: str,
     summaries: Summaries,
     further_images: Callable[[], Mapping[str, Any]] = dict,
+    further_scalars: Callable[[], Mapping[str, float]] = dict,
 ) -> dict[str, float]:
     """Trains a network, or resumes its training.
 
@@ -154,6 +155,8 @@ def fit(
         further_images: Gives images to show beside those of the model, as
             `Trainable.images_to_show` does. Called at every validation, with
             the averages in the model, on all hosts.
+        further_scalars: Gives numbers to show beside the model's metrics;
+            called when `further_images` is.
 
     Returns:
         dict of the held-out metrics of the averaged weights that are left in
@@ -196,6 +199,7 @@ def fit(
         with trainer.averaged():
             images = {**model.images_to_show(shown), **further_images()}
             summaries.images("validation", images, trainer.step)
+            summaries.scalars("validation", further_scalars(), trainer.step)
 
     def is_stop():
         """Whether this is a step to validate and save after."""

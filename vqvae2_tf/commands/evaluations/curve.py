@@ -85,12 +85,10 @@ def points(sets, scores, labels, count, seed) -> list[dict]:
         chosen = features.Chosen(rows, kept)
         own = distances.gaussian_of(chosen)
         point = {"share": share, "n": len(kept)}
-        point[name] = distances.frechet(own, references["originals"])
+        point[name] = own.distance_to(references["originals"])
         point["floor"] = _floor(originals, len(kept), seed)
         if "reconstructions" in references:
-            point[f"{name}*"] = distances.frechet(
-                own, references["reconstructions"]
-            )
+            point[f"{name}*"] = own.distance_to(references["reconstructions"])
         if "logits" in samples.arrays and len(kept) >= 10:
             logits = samples.arrays["logits"][kept]
             score = inception_score(logits).value
@@ -107,12 +105,11 @@ def _floor(originals, count, seed):
         return None
     order = np.random.RandomState(seed).permutation(len(originals))
     rows = originals.arrays["features"]
-    return distances.frechet(
-        *(
-            distances.gaussian_of(features.Chosen(rows, np.sort(part)))
-            for part in (order[:count], order[count:])
-        )
+    one, other = (
+        distances.gaussian_of(features.Chosen(rows, np.sort(part)))
+        for part in (order[:count], order[count:])
     )
+    return one.distance_to(other)
 
 
 def draw(figure, found) -> None:

@@ -145,13 +145,6 @@ def gaussian_of(rows) -> Gaussian:
     return Gaussian(rows[part] for part in neighbours.blocks(len(rows)))
 
 
-def frechet(one: Gaussian, other: Gaussian) -> float:
-    """Fréchet distance of two sets."""
-    return frechet_distance(
-        one.mean, one.covariance, other.mean, other.covariance
-    )
-
-
 def row(card, name, value, n, reference=None, **more) -> dict:
     """A result with what is needed to repeat it."""
     return {
@@ -199,7 +192,7 @@ class Table:
     def _pair(self, pattern, name, other, floors):
         card, reference = self._sets[name].card, self._sets[other].card
         pair = self._rows[name], self._rows[other]
-        value = frechet(self._gaussians[name], self._gaussians[other])
+        value = self._gaussians[name].distance_to(self._gaussians[other])
         kernel = kernel_distance(*pair)
         split = results.split_of(reference)
         more = {"reference_n": self._count}
@@ -235,7 +228,7 @@ class Table:
         card = originals.card
         split = results.split_of(card)
         base = results.frechet_name(card)
-        value = frechet(gaussian_of(one), gaussian_of(other))
+        value = gaussian_of(one).distance_to(gaussian_of(other))
         more = {"reference_n": count}
         return {
             "fd": row(card, f"{base}_floor{split}", value, count, card, **more),

