@@ -11,8 +11,9 @@
 
 `stage1` times training, encoding and decoding of the autoencoder on random
 images. `prior` times training steps of one level's prior on random codes.
-`sampling` times sampling of each level (with --stage=prior only of --level;
-on TensorFlow compiled by XLA, with a part of the batch on each core of a CPU),
+`sampling` times sampling of each level with the flags' sampling options (with
+--stage=prior only of --level; on TensorFlow compiled by XLA, with a part of the
+batch on each core of a CPU),
 one forward pass (on TensorFlow a graph), of which naive sampling takes one a
 position, and the decoder. `input` times the pipelines that read FFHQ, ImageNet
 and a folder of photographs, up to each of their stages, on generated files of
@@ -212,7 +213,13 @@ def _sampling_of_level(config, index, batch_size):
     if model.num_classes:
         given["labels"] = batch["label"]
     ids = {"sample_ids": keras.ops.arange(batch_size, dtype="int32")}
-    draw = timing.compiled_sampler(lambda batch: sample(model, **batch), model)
+    options = {
+        flag.name: getattr(config, flag.name)[index]
+        for flag in model.sampling_flags
+    }
+    draw = timing.compiled_sampler(
+        lambda batch: sample(model, **batch, **options), model
+    )
     drawing = timing.measure(config.repeats, draw, {**ids, **given})
     positions = model.level.num_positions
     row = {

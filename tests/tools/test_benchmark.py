@@ -17,6 +17,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.flags import expand_flagfiles
 from vqvae2_tf.level import Level
 from vqvae2_tf.priors import PixelSNAIL
+from vqvae2_tf.sampling import sample
 
 pytestmark = pytest.mark.any_backend
 
@@ -195,6 +196,20 @@ def test_sampling_of_all_levels_and_of_one_is_timed(capsys):
     flags = ["--stage=prior", "--level=bottom"]
     (row,) = report(capsys, "sampling", *TINY, *flags)["rows"]
     assert row["level"] == "bottom"
+
+
+@pytest.mark.large
+def test_samples_are_drawn_with_the_flags_options(capsys, monkeypatch):
+    seen = []
+
+    def record(prior, temperature, top_k, **others):
+        seen.append((temperature, top_k))
+        return sample(prior, temperature=temperature, top_k=top_k, **others)
+
+    monkeypatch.setattr(benchmark, "sample", record)
+    flags = ["--stage=prior", "--level=bottom", "--temperature=0.9,0.7"]
+    report(capsys, "sampling", *TINY, *flags, "--top_k=3")
+    assert set(seen) == {(0.7, 3)}
 
 
 @pytest.mark.large
