@@ -31,7 +31,7 @@ def test_a_full_disk_is_recognised_behind_other_errors():
     ("error", "start", "end"),
     [
         (UserError("--seed: expected 1."), "error: --seed", "expected 1."),
-        (KeyboardInterrupt(), "Interrupted. ", " to resume."),
+        (KeyboardInterrupt(), "Interrupted. ", " again."),
         (FULL, "error: the disk is full; ", " to resume."),
         (
             tf.errors.ResourceExhaustedError(None, None, "OOM"),

@@ -64,9 +64,8 @@ def sentence_for(error: BaseException, memory_advice: str = "") -> str | None:
     if isinstance(error, UserError):
         return f"error: {error}"
     if isinstance(error, KeyboardInterrupt):
-        return (
-            str(error) or "Interrupted. Run the same command again to resume."
-        )
+        # A training's own, which resumes; not all commands do.
+        return str(error) or "Interrupted. Run the same command again."
     if is_disk_full(error):
         return (
             "error: the disk is full; make room and run the same command "

@@ -105,11 +105,13 @@ def hierarchical_levels(
     """
     sizes = []
     height, width = image_size
+    factor = math.prod(strides)
     for stride in strides:
         if height % stride or width % stride:
             raise ValueError(
-                f"`strides` {tuple(strides)} must divide the image's size. "
-                f"Received: {image_size[0]}x{image_size[1]} pixels"
+                f"`strides` {tuple(strides)} must divide the image's size: "
+                f"expected multiples of {factor}. Received: "
+                f"{image_size[0]}x{image_size[1]} pixels"
             )
         height, width = height // stride, width // stride
         sizes.insert(0, (height, width))

@@ -70,6 +70,7 @@ def test_images_to_codes_and_back(small_run, model, images, tmp_path, capsys):
         f"--output={decoded}",
     )
     assert done is None
+    assert "not read" not in capsys.readouterr().out
     assert sum(path.is_file() for path in decoded.rglob("*.png")) == 3
     levels = model.levels(IMAGE_SIZE)
     used = {level.name: set() for level in levels}

@@ -68,7 +68,7 @@ def test_a_folder_of_another_card_is_refused(tmp_path):
     writer(tmp_path, weights="0b")
     writer(tmp_path)
     write_all(tmp_path)
-    with pytest.raises(UserError, match="weights differ.*Expected.*0a0a"):
+    with pytest.raises(UserError, match="another weights: .*Expected.*0a0a"):
         writer(tmp_path, weights="0b")
 
 

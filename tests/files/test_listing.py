@@ -24,6 +24,8 @@ def test_files_of_subfolders_are_listed_by_their_endings(tmp_path):
     listing = list_files(f"{tmp_path}/", [".png", ".jpg"])
     assert listing.paths == ["a/c.PNG", "a/d.jpg", "b.png"]
     assert listing.describe_left_out() == "2 .txt, 1 without ending"
+    listing = list_files(str(tmp_path), [".png", ".jpg"], ["e.txt", "png"])
+    assert listing.describe_left_out() == "1 .txt"
 
 
 @pytest.mark.parametrize(

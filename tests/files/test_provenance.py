@@ -20,7 +20,7 @@ def test_different_settings_are_named_with_both_values(tmp_path):
         claim(str(tmp_path), "card.json", {"by": 3, "of": 1}, [], "go away")
     assert str(caught.value) == (
         f"{tmp_path}/card.json: these files were made with different "
-        "settings: by (2 then, 3 now), seed (0 then, None now); go away."
+        "settings: by (2 then, 3 now), seed (0 then, not set now); go away."
     )
 
 

@@ -232,6 +232,27 @@ def test_stopped_before_a_validation_it_catches_up(step, tmp_path):
     assert (tmp_path / "best.keras").exists()
 
 
+def test_stopped_while_the_last_samples_are_shown_it_does_not_go_on(tmp_path):
+    trainer, handler = (
+        FakeTrainer(FakeModel()),
+        signal.getsignal(signal.SIGTERM),
+    )
+
+    def further():
+        if trainer.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    with pytest.raises(TrainingStoppedError, match="test: .*after all of 7 st"):
+        train(tmp_path, 7, trainer, further=(further, dict))
+    assert signal.getsignal(signal.SIGTERM) == handler
+    # The state is saved, and nothing is done again.
+    assert trainer.events == WHOLE[:-2]
+    events, metrics = train(tmp_path, 7)
+    assert events == ["evaluate 7.0", "evaluate 3.5", "evaluate 1.5"]
+    assert metrics == train(tmp_path / "whole", 7)[1]
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_diverged_loss_is_reported_with_its_step(loss, tmp_path):
     trainer = FakeTrainer(FakeModel(), lambda step: loss if step == 3 else 1.0)

@@ -79,7 +79,8 @@ def read_card(folder: str) -> dict:
     advice = "copy it again, or remove its folder to extract the codes again"
     if not tf.io.gfile.exists(path):
         raise UserError(
-            f"{folder} is not a folder of extracted codes: it has no {CARD}."
+            f"{folder} is not a folder of extracted codes, which --stage=codes "
+            f"writes: it has no {CARD}."
         )
     card = atomic.read_json(path, advice)
     try:

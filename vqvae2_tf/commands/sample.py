@@ -91,7 +91,7 @@ def main(arguments):
     critic = None
     if options.keep_best < 1:
         critic = _open_critic(options.critic, model)
-        settings |= {"keep_best": options.keep_best, "count": options.count}
+        settings |= {"keep_best": options.keep_best, "kept": options.count}
         settings |= critic.settings
     output = options.output
     check_writable("output", output)

@@ -68,9 +68,10 @@ class Writer:
             )
             if keys:
                 raise UserError(
-                    f"{folder} holds features whose {', '.join(keys)} differ; "
-                    f"name another folder. Expected {keys[0]} "
-                    f"{earlier.get(keys[0])}. Received: {card.get(keys[0])}"
+                    f"--output={folder} holds features of another "
+                    f"{', '.join(keys)}: give another folder. Expected "
+                    f"{keys[0]} {earlier.get(keys[0])}. Received: "
+                    f"{card.get(keys[0])}"
                 )
         else:
             atomic.write_json(path, card)
@@ -222,6 +223,8 @@ def check_same_network(cards: Mapping[str, Mapping]) -> None:
 
 def _read_card(folder):
     path = os.path.join(folder, CARD)
+    if not os.path.isdir(folder):
+        raise UserError(f"features:{folder}: there is no such folder.")
     if not os.path.exists(path):
         raise UserError(
             f"features:{folder}: expected a folder of features, as `vqvae2 "

@@ -40,6 +40,9 @@ def find(
     if (run_dir is None) == (saved_model is None):
         raise UserError("expected either --run_dir or --saved_model.")
     path = saved_model or os.path.join(run_dir, "saved_models", name)
+    if run_dir and not tf.io.gfile.exists(run_dir):
+        flag = given or f"--run_dir={run_dir}"
+        raise UserError(f"{flag}: there is no such folder.")
     if not tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
         flag = f"--run_dir={run_dir}" if run_dir else f"--saved_model={path}"
         raise UserError(

@@ -17,6 +17,9 @@ from vqvae2_tf.files import atomic
 from vqvae2_tf.files import listing
 from vqvae2_tf.files import provenance
 
+# Settings that verbs write into the folders of their files.
+CARDS = ("encode.json", "decode.json", "reconstruct.json")
+
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
@@ -79,7 +82,7 @@ def convert_folder(
             f"--output={target} must not be in --input={source}: the next "
             "run would read its files."
         )
-    found = listing.list_files(source, conversion.endings)
+    found = listing.list_files(source, conversion.endings, CARDS)
     paths, left_out = found.paths, found.describe_left_out()
     if not paths:
         raise UserError(

@@ -50,7 +50,9 @@ class Listing:
         return ", ".join(parts)
 
 
-def list_files(folder: str, endings: Collection[str]) -> Listing:
+def list_files(
+    folder: str, endings: Collection[str], silent: Collection[str] = ()
+) -> Listing:
     """Lists a folder's files, but none that are hidden or a system's.
 
     Links are followed, but no folder is entered twice, however many lead to it,
@@ -59,6 +61,7 @@ def list_files(folder: str, endings: Collection[str]) -> Listing:
     Args:
         folder: Local path, or any that `tf.io.gfile` reads.
         endings: Endings of the file names, in lower case, with the dot.
+        silent: Names of files that are left out without a word.
 
     Raises:
         UserError: If a folder cannot be read, or a name is not UTF-8.
@@ -80,6 +83,8 @@ def list_files(folder: str, endings: Collection[str]) -> Listing:
             elif kind == "folder":
                 is_link = os.path.islink(os.path.join(folder, path))
                 (links if is_link else pending).append(path)
+            elif name in silent:
+                continue
             elif kind != "file":
                 listing.left_out[kind].append(path)
             elif name.lower().endswith(tuple(endings)):

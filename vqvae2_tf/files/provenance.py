@@ -42,7 +42,8 @@ def claim(
         return
     earlier = atomic.read_json(path, advice)
     differing = [
-        f"{name} ({earlier.get(name)} then, {settings.get(name)} now)"
+        f"{name} ({earlier.get(name, 'not set')} then, "
+        f"{settings.get(name, 'not set')} now)"
         for name in sorted({*earlier, *settings})
         if earlier.get(name) != settings.get(name)
     ]

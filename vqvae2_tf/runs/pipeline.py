@@ -326,8 +326,10 @@ class Run:
     def _check_finished(self, name):
         if not self.is_finished(name):
             path = self.path(name, folder.MODEL_FILE)
+            stage = name if name == folder.AUTOENCODER else "prior"
             raise UserError(
-                f"{path} does not exist: train this network first (--stage)."
+                f"{path} does not exist: train this network first "
+                f"(--stage={stage})."
             )
 
     def is_finished(self, name: str) -> bool:
@@ -431,6 +433,8 @@ class Run:
         if self.config.sample_grid or self.config.sample_distance:
             decode = self._decoder_up_to(index, card)
         if not decode:
+            if self.config.sample_distance:
+                print("no distance: its samples need the codes' autoencoder")
             return grid, distance
         options = {
             flag.name: getattr(self.config, flag.name)[index]
@@ -442,6 +446,8 @@ class Run:
             grid = make_sample_grid(redraw, splits["validation"], count, decode)
         if self.config.sample_distance:
             examples = splits["train"].first(self.config.sample_distance)
+            if examples.count < self.config.sample_distance:
+                print(f"the distance is of {examples.count:,} samples")
             network = open_network(DISTANCE_NETWORK)
             distance = make_sample_distance(redraw, examples, decode, network)
         return grid, distance

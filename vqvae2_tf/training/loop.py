@@ -247,6 +247,12 @@ def fit(
             # Last, as images of large maps take long.
             if is_stop() and not trainer.on_any_host(stop.requested):
                 show()
+        if trainer.on_any_host(stop.requested):
+            # Since the last step, of which the state is saved.
+            raise TrainingStoppedError(
+                f"{title}: stopped after all of {plan.steps} steps; run the "
+                "same command again to go on."
+            )
     # Report both: the averaged weights should be at least as good.
     raw = evaluate()[metric]
     trainer.assign_averages()

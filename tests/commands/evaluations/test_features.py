@@ -108,7 +108,7 @@ def test_other_images_in_the_same_folder_are_refused(tmp_path):
     assert evaluate_features(tmp_path, *arguments) is None
     (tmp_path / "images/1.png").rename(tmp_path / "images/2.png")
     message = evaluate_features(tmp_path, *arguments)
-    assert_one_sentence(message, "images differ")
+    assert_one_sentence(message, "another images")
 
 
 def test_a_folder_without_shards_is_begun_again(tmp_path):

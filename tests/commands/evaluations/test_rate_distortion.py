@@ -99,7 +99,11 @@ def test_points_are_of_the_first_levels(own_run, tmp_path, monkeypatch, capsys):
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     values = {(r["levels"], r["name"]): r["value"] for r in rows}
     assert values["top", "mse"] == float(points[0]["mse"])
-    assert values["top+bottom", "rfd_toy"] == float(points[1]["rfd_toy"])
+    name = "rfd_toy@validation"
+    assert values["top+bottom", name] == float(points[1]["rfd_toy"])
+    floors = [r for r in rows if r["name"] == "fd_toy_floor@validation"]
+    assert [r["n"] for r in floors] == [int(p["floor_n"]) for p in points]
+    assert floors[0]["n"] < len(images)
     with Image.open(output / "rate_distortion.png") as picture:
         assert np.std(np.asarray(picture)) > 0
     assert "likelihood" not in capsys.readouterr().out

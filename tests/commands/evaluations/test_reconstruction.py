@@ -42,7 +42,7 @@ def test_results_are_of_the_runs_held_out_images(tmp_path, small_run):
     [
         (["--saved_model=x"], ["--input must be given"]),
         (["--run_dir=x", "--saved_model=x"], ["either --run_dir"]),
-        (["--run_dir=nowhere"], ["no SavedModel"]),
+        (["--run_dir=nowhere"], ["--run_dir=nowhere: there is no such"]),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(tmp_path, arguments, words):

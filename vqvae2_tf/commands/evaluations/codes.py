@@ -68,7 +68,12 @@ def read_held_out(codes_dir: str, card: dict) -> tuple[dict, np.ndarray]:
 
 def read_samples(path: str, levels: list[Level]) -> dict[str, np.ndarray]:
     """Codes of samples: `{"<level>": [n, H, W]}`."""
-    found = open_codes(path, levels, ())
+    try:
+        found = open_codes(path, levels, ())
+    except UserError as error:
+        raise UserError(
+            f"--samples, what `vqvae2 sample --keep_codes` writes: {error}"
+        ) from error
     parts = [
         found.read(np.arange(rows.start, rows.stop))[0]
         for rows in neighbours.blocks(found.count, _BLOCK)
@@ -160,7 +165,7 @@ def main(arguments):
                     "held_out": len(maps[1]),
                     "input": options.samples or f"run:{options.run_dir}",
                     "reference": f"run:{options.run_dir}@validation",
-                    "autoencoder": card["fingerprint"],
+                    "codes_fingerprint": card["fingerprint"],
                     "version": importlib.metadata.version("vqvae2_tf"),
                 }
             )

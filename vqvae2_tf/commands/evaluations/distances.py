@@ -83,9 +83,12 @@ class FeatureSet:
                 f"--{flag}: expected features:DIR, as `vqvae2 evaluate "
                 f"features` writes it. Received: {text}"
             )
-        self.card, self.arrays = features.open_features(
-            os.path.expanduser(path)
-        )
+        try:
+            self.card, self.arrays = features.open_features(
+                os.path.expanduser(path)
+            )
+        except UserError as error:
+            raise UserError(f"--{flag}: {error}") from error
 
     def __len__(self):
         return self.card["count"]

@@ -96,6 +96,24 @@ def measure(images, reconstructs, network, batch_size) -> list[dict]:
     return columns
 
 
+def rows_of(points, reference, more) -> list[dict]:
+    """Points as rows, a distance's name with the split of its reference."""
+    rates = ("levels", *BITS, "n")
+    split = results.split_of({"input": reference})
+    rows = []
+    for point in points:
+        own = {rate: point[rate] for rate in rates}
+        for name, value in point.items():
+            if name in (*rates, "floor_n"):
+                continue
+            if name.startswith("rf"):
+                name += split
+            elif name.endswith("_floor"):
+                name, own = name + split, own | {"n": point["floor_n"]}
+            rows.append({"name": name, "value": value} | own | more)
+    return rows
+
+
 def draw(figure, points) -> None:
     """Draws each distortion against both kinds of bits, a panel each."""
     names = [n for n in points[0] if n in ("psnr", "ssim") or n[:2] == "rf"]
@@ -198,13 +216,4 @@ def main(arguments):
             "autoencoder": model.fingerprint,
             "version": importlib.metadata.version("vqvae2_tf"),
         }
-        rates = ("levels", *BITS, "n")
-        rows = [
-            {"name": name, "value": value}
-            | {rate: point[rate] for rate in rates}
-            | more
-            for point in points
-            for name, value in point.items()
-            if name not in (*rates, "floor_n")
-        ]
-        results.append(options.results, rows)
+        results.append(options.results, rows_of(points, text, more))
