@@ -167,7 +167,7 @@ def test_codes_in_an_earlier_order_are_not_mixed_with_those_of_now(
     atomic.write_json(str(tmp_path / records.CARD), card)
     assert extract(model, tmp_path, train=three) == card
     os.remove(records.shard_paths(str(tmp_path), "train", card)[0])
-    with pytest.raises(UserError, match=r"codes.json.*order \(None then"):
+    with pytest.raises(UserError, match=r"codes.json.*order \(not set then"):
         extract(model, tmp_path, train=three)
     # One shard was always read in its order.
     assert extract(model, tmp_path) == card
