@@ -118,6 +118,7 @@ class Run:
         self._source = source
         self._splits = {}
         self._networks = {}
+        self._distance_network = None
         self._dtype = dtype_policy(config.precision)
 
     def path(self, *parts: str) -> str:
@@ -140,7 +141,7 @@ class Run:
                 "--sample_distance: expected 0 or at least 2. Received: 1"
             )
         if config.sample_distance:
-            open_network(DISTANCE_NETWORK)
+            self._open_distance_network()
         if not config.overwrite:
             self._check_longer()
         if config.stage != "prior" and config.needs_images:
@@ -448,9 +449,15 @@ class Run:
             examples = splits["train"].first(self.config.sample_distance)
             if examples.count < self.config.sample_distance:
                 print(f"the distance is of {examples.count:,} samples")
-            network = open_network(DISTANCE_NETWORK)
+            network = self._open_distance_network()
             distance = make_sample_distance(redraw, examples, decode, network)
         return grid, distance
+
+    def _open_distance_network(self):
+        """The network of --sample_distance, one for all priors."""
+        if self._distance_network is None:
+            self._distance_network = open_network(DISTANCE_NETWORK)
+        return self._distance_network
 
     def _decoder_up_to(self, index, card):
         """Function of the codes of levels up to one to images, or None."""
