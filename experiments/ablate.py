@@ -12,12 +12,15 @@ metrics and the mean at each value of an axis, and writes both to
 RUN_DIR/table.txt: table 4 of the VQ-VAE-2 paper's supplement, for any network.
 """
 
+from vqvae2_tf.commands import cli
+
+if __name__ == "__main__":
+    cli.run_script(__file__)
+
 import itertools
 import os
 import statistics
-import sys
 
-from vqvae2_tf.commands import cli
 from vqvae2_tf.commands import train
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
@@ -89,8 +92,3 @@ def main(arguments):
     text = "\n".join([*table(axes, points), "", *effects(axes, points), ""])
     atomic.write_text(os.path.join(base.run_dir, "table.txt"), text)
     print(text)
-
-
-if __name__ == "__main__":
-    cli.set_up_keras()
-    cli.run(main, sys.argv[1:])

@@ -39,8 +39,10 @@ OUTPUT/metrics.jsonl. Started again, the command goes on with the images and the
 classifiers that are missing.
 """
 
-# First: TensorFlow, which Keras imports, reads the environment that it sets.
-from vqvae2_tf.commands import cli  # isort: skip
+from vqvae2_tf.commands import cli
+
+if __name__ == "__main__":
+    cli.run_script(__file__)
 
 import collections
 import concurrent.futures
@@ -697,8 +699,3 @@ def _row(name, value, standard_error, n):
         "n": n,
         "version": importlib.metadata.version("vqvae2_tf"),
     }
-
-
-if __name__ == "__main__":
-    cli.set_up_keras()
-    cli.run(main, sys.argv[1:])

@@ -15,6 +15,11 @@ RUN_DIR/table.txt, and to RUN_DIR/images.png the first seed's reconstructions,
 level by level.
 """
 
+from vqvae2_tf.commands import cli
+
+if __name__ == "__main__":
+    cli.run_script(__file__)
+
 import os
 import statistics
 import sys
@@ -23,7 +28,6 @@ import time
 import keras
 import numpy as np
 
-from vqvae2_tf.commands import cli
 from vqvae2_tf.commands import train
 from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.errors import UserError
@@ -191,8 +195,3 @@ def main(arguments):
     path = os.path.join(config.run_dir, "images.png")
     grids.save_grid(path, [*rows.values()], [*rows])
     print(text)
-
-
-if __name__ == "__main__":
-    cli.set_up_keras()
-    cli.run(main, sys.argv[1:])

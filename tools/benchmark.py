@@ -29,8 +29,10 @@ is not needed.
 turn with this one, and prints the ratios.
 """
 
-# First: TensorFlow, which Keras imports, reads the environment that it sets.
-from vqvae2_tf.commands import cli  # isort: skip
+from vqvae2_tf.commands import cli
+
+if __name__ == "__main__":
+    cli.run_script(__file__)
 
 import json
 import os
@@ -337,8 +339,3 @@ def _medians(rounds):
         }
         for rows in zip(*rounds, strict=True)
     ]
-
-
-if __name__ == "__main__":
-    cli.set_up_keras()
-    cli.run(main, sys.argv[1:])

@@ -28,8 +28,10 @@ import os
 os.environ.update(TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 os.environ.update(JAX_PLATFORMS="cpu", KERAS_BACKEND="jax")
 
-# First: TensorFlow, which Keras imports, reads the environment that it sets.
 from vqvae2_tf.commands import cli  # isort: skip
+
+if __name__ == "__main__":
+    cli.run_script(__file__)
 
 import collections
 import hashlib
@@ -301,12 +303,24 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
             "temporary_gib": temporary / _GIB,
             "peak_gib": (state + temporary + program) / _GIB,
             "flops": compiled.cost_analysis()["flops"],
-            "collective_bytes": collective_bytes(compiled.as_text()),
+            "collective_bytes": _collective_bytes(compiled),
         }
     row |= {"compile_s": time.perf_counter() - start, **versions}
     os.makedirs(cache, exist_ok=True)
     atomic.write_json(path, row)
     return work.with_chip_hours(row)
+
+
+def _collective_bytes(compiled):
+    """Those of a compiled program, or None if jaxlib cannot read it.
+
+    jaxlib 0.10.2 knows less of asynchronous instructions than the libtpu that
+    writes them for v5p and v6e.
+    """
+    try:
+        return collective_bytes(compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        return None
 
 
 def first_that_fits(candidates, row_of, rows):
@@ -388,8 +402,3 @@ def main(arguments):
 
 def _devices(kind, shape):
     return chips(shape) * (2 if kind in ("v2", "v3") else 1)
-
-
-if __name__ == "__main__":
-    cli.set_up_keras()
-    cli.run(main, sys.argv[1:])

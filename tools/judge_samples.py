@@ -19,15 +19,16 @@ Figures compare only if one classifier judged all of them. With --train it is
 trained, on the split `train`, and written to --judge, which must not exist.
 """
 
-# First: TensorFlow, which Keras imports, reads the environment that it sets.
-from vqvae2_tf.commands import cli  # isort: skip
+from vqvae2_tf.commands import cli
+
+if __name__ == "__main__":
+    cli.run_script(__file__)
 
 import collections
 import hashlib
 import json
 import os
 import pathlib
-import sys
 
 import keras
 import numpy as np
@@ -219,8 +220,3 @@ def main(arguments):
             ),
         }
     print(json.dumps(report, indent=2))
-
-
-if __name__ == "__main__":
-    cli.set_up_keras()
-    cli.run(main, sys.argv[1:])

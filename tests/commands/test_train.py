@@ -62,12 +62,17 @@ def test_a_run_begins_with_what_was_found(
         runs[0]._source.num_examples(split) for split in ("train", "validation")
     ]
     assert sum(counts) == len(list(images.rglob("*.png")))
-    first = capsys.readouterr().out.splitlines()[0]
+    first, *others = capsys.readouterr().out.splitlines()
+    assert not any(line.startswith("--batch_size") for line in others)
     assert first.startswith(
         f"images: {counts[0]} to train on; {counts[1]} held out; 3 classes"
     )
     assert "1 cannot be decoded: dark/bad.jpg" in first
     assert "not read: 1 .txt" in first
+    own += [f"--run_dir={tmp_path / 'other'}", f"--batch_size={counts[0] + 1}"]
+    assert small_run.train(tmp_path / "other", *own) is None
+    text = capsys.readouterr().out
+    assert f"--batch_size={counts[0] + 1}: every batch repeats" in text
 
 
 def test_a_prior_alone_begins_with_the_codes_that_were_found(

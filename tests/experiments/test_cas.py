@@ -3,7 +3,10 @@
 import csv
 import importlib.util
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import types
 
 import keras
@@ -283,3 +286,17 @@ def test_runs_without_classes_are_refused(tmp_path, own_run):
     message = call(cas, *line, f"--output={tmp_path / 'cas'}")
     assert_one_sentence(message, "--run_dir", "images of classes")
     assert not (tmp_path / "cas").exists()
+
+
+def test_the_script_shows_no_words_of_others(tmp_path):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(
+        [sys.executable, str(PATH), f"--run_dir={tmp_path}", "--output=x"],
+        env=environment | {"PYTHONPATH": str(PATH.parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert_one_sentence(result.stderr.strip(), str(tmp_path))

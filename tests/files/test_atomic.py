@@ -76,3 +76,7 @@ def test_checking_a_folder_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="^--output=.* expected a file"):
         check_file_writable("output", str(tmp_path))
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(UserError, match="^--output=.* expected a folder"):
+        check_writable("output", str(tmp_path / "a.txt"))
+    assert (tmp_path / "a.txt").read_text() == "a"

@@ -12,6 +12,8 @@ pytestmark = [
     pytest.mark.skipif(BACKEND != "jax", reason="compiles the JAX trainer"),
 ]
 if BACKEND == "jax":
+    import jax
+
     import compile_for_tpu as tool
 
 SMALL = [
@@ -143,6 +145,18 @@ def test_collectives_are_added_up():
         "all-reduce": 4 * 512 * 64 + 2 * 4 + 4 * 6,
         "all-gather": 8,
     }
+
+
+def test_a_program_that_jaxlib_cannot_read_still_has_its_row(
+    monkeypatch, tmp_path, capsys
+):
+    def fail(compiled):
+        raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure")
+
+    monkeypatch.setattr(jax.stages.Compiled, "as_text", fail)
+    (row,) = compiled(capsys, tmp_path, "train", "--topology=v5e:1x1")["rows"]
+    assert row["fits"] and row["flops"] > 0
+    assert row["collective_bytes"] is None
 
 
 @pytest.mark.parametrize("first", range(6))

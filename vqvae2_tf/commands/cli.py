@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import logging
 
@@ -49,11 +50,26 @@ def main(words: Sequence[str] | None = None) -> None:
             print(usage)
             return
         sys.exit(f"{usage}\n\nerror: there is no verb {verb}.")
+    _run_module(f"{__package__}.{verb}", arguments)
+
+
+def run_script(path: str) -> NoReturn:
+    """Runs a script's `main` with the flags of the command line, and exits.
+
+    Called before the script imports Keras, whose own words would be shown.
+
+    Args:
+        path: The script's `__file__`, in the first folder of `sys.path`.
+    """
+    _run_module(pathlib.Path(path).stem, sys.argv[1:])
+    sys.exit()
+
+
+def _run_module(name, arguments):
     with console.own_words_only():
         # TensorFlow is imported here.
         set_up_keras()
-        module = importlib.import_module(f"{__package__}.{verb}")
-        run(module.main, arguments)
+        run(importlib.import_module(name).main, arguments)
 
 
 def set_up_keras() -> None:

@@ -99,6 +99,9 @@ def _carry_out(run, source, precision):
             source.prepare()
         if source.describe() != found:
             print(source.describe(), flush=True)
+        size, count = run.config.batch_size, source.num_examples("train")
+        if size > count:
+            print(f"--batch_size={size}: every batch repeats some of {count:,}")
     print(precision, flush=True)
     if atomic.is_chief:
         folder.claim(run.config)

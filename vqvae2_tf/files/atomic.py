@@ -119,11 +119,15 @@ def check_writable(flag: str, folder: str) -> None:
         folder: Path of the folder.
 
     Raises:
-        UserError: If nothing can be written there.
+        UserError: If it is a file, or nothing can be written there.
     """
     if not is_chief:
         return
     is_new = not filesystem.exists(folder)
+    if not is_new and not filesystem.is_folder(folder):
+        raise UserError(
+            f"--{flag}={folder}: expected a folder. Received: a file"
+        )
     probe = os.path.join(folder, f".writing-{os.getpid()}-probe")
     with as_user_error(f"--{flag}={folder}"):
         filesystem.make_folders(folder)
