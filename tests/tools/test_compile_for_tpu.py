@@ -133,6 +133,14 @@ def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
     assert "all-gather" in shared["collective_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("topology", "devices"), [("v3:2x2", 8), ("v4:2x2x1", 4), ("v5p:2x2x1", 4)]
+)
+def test_devices_are_those_that_jax_has_there(topology, devices):
+    pytest.importorskip("libtpu", reason="needs the extra tpu-plan")
+    assert tool.Slice(topology).devices == devices
+
+
 def test_collectives_are_added_up():
     program = """
 %a = f32[512,64]{1,0:T(8,128)} all-reduce(%x), channel_id=2
