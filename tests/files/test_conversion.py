@@ -114,7 +114,7 @@ def test_files_of_another_folder_do_not_pass_for_done(folder):
 
 def test_a_target_that_cannot_be_written_is_reported(folder):
     (folder / "out").write_text("a file")
-    with pytest.raises(UserError, match="--output=.*out cannot be written"):
+    with pytest.raises(UserError, match="--output=.*out: expected a folder"):
         Halving()(folder)
 
 
