@@ -29,10 +29,8 @@ is not needed.
 turn with this one, and prints the ratios.
 """
 
-from vqvae2_tf.commands import cli
-
-if __name__ == "__main__":
-    cli.run_script(__file__)
+# First: TensorFlow, which Keras imports, reads the environment that it sets.
+from vqvae2_tf.commands import cli  # isort: skip
 
 import json
 import os
@@ -339,3 +337,9 @@ def _medians(rounds):
         }
         for rows in zip(*rounds, strict=True)
     ]
+
+
+if __name__ == "__main__":
+    # Not `run_script`, which would hide what the program of --against writes.
+    cli.set_up_keras()
+    cli.run(main, sys.argv[1:])

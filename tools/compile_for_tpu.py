@@ -83,8 +83,8 @@ SLICES = {
     "v5p": _CUBES,
     "v6e": _PLANES,
 }
-# JAX's own, where libtpu has another: the two cores of a v4 are one device.
-CHIPS = {"v4": {"chip_config_name": "megacore"}}
+# Where libtpu's default is not JAX's: the two cores of a v4 are one device.
+TOPOLOGY_OPTIONS = {"v4": {"chip_config_name": "megacore"}}
 # GiB of a device.
 MEMORY = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
 # Peak TFLOP/s of a chip in bfloat16, as Google gives them.
@@ -127,7 +127,7 @@ class Slice:
 
     def __init__(self, topology: str):
         self.kind, _, self.shape = topology.partition(":")
-        options = CHIPS.get(self.kind, {})
+        options = TOPOLOGY_OPTIONS.get(self.kind, {})
         try:
             found = topologies.get_topology_desc(
                 topology, platform="tpu", **options

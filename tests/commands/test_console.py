@@ -81,6 +81,19 @@ def test_the_log_is_kept_and_appended_to(tmp_path):
     assert not list((tmp_path / "tmp").iterdir())
 
 
+def test_each_run_of_a_process_has_its_log(tmp_path):
+    then = "; ".join(
+        f"console.keep_log('{name}'); os.write(2, b'{word}\\n')"
+        for name, word in [("1.txt", "earlier"), ("2.txt", "later")]
+    )
+    assert run(tmp_path, then) == (0, [*OWN, "after", "after in C"])
+    first, second = [(tmp_path / f"{i}.txt").read_text() for i in (1, 2)]
+    for word in (*OTHERS, "earlier"):
+        assert word in first and word not in second
+    assert "later" in second and "later" not in first
+    assert not list((tmp_path / "tmp").iterdir())
+
+
 @pytest.mark.parametrize(
     ("then", "status"),
     [

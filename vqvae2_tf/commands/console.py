@@ -83,14 +83,19 @@ def own_words_only() -> Iterator[None]:
 
 
 def keep_log(path: str) -> None:
-    """Appends what is in the log, and all that follows, to a local file."""
+    """Appends what is in the log, and all that follows, to a local file.
+
+    Of several runs in one process each has its file; what came before them is
+    in the first one's.
+    """
     if _watcher is None or "://" in path:
         return
     with open(path, "ab", buffering=0) as log:
         log.write(f"{time.ctime()}: {shlex.join(sys.argv)}\n".encode())
         os.dup2(log.fileno(), 2)
-        log.write(pathlib.Path(_temporary).read_bytes())
-    os.remove(_temporary)
+        if os.path.exists(_temporary):
+            log.write(pathlib.Path(_temporary).read_bytes())
+            os.remove(_temporary)
     _tell(path)
 
 
