@@ -99,7 +99,8 @@ def test_recomputed_gradients_are_the_same():
             block.trainable_variables,
         )
 
-    assert_close(gradients(True), gradients(False))
+    # Of gradients up to 80, which processors round in their own order.
+    assert_close(gradients(True), gradients(False), 1e-4, 1e-3)
 
 
 def test_bfloat16_is_close():
