@@ -178,7 +178,7 @@ class Work:
             )
         if self.job == "train":
             plan = networks.training_plan(config, self.model, self._index)
-            self._steps = plan.steps
+            self._plan = plan
             self._optimizers, self._averages, state = make_state(
                 self.model, plan
             )
@@ -196,11 +196,17 @@ class Work:
             return config.batch_size
         return config.prior_batch_size[self._index]
 
+    @property
+    def parts(self) -> int:
+        """Parts of a device's batch, one after another."""
+        return self._plan.accumulation_steps if self.job == "train" else 1
+
     def with_chip_hours(self, row: dict) -> dict:
         """A row, with those of the whole training at 40 % of the peak rate."""
         if self.job != "train" or not row["fits"]:
             return row
-        flops = row["flops"] * row["devices"] * self._steps
+        # Those of one part of a batch, as the parts are a loop.
+        flops = row["flops"] * row["devices"] * self._plan.steps * self.parts
         rate = 0.4 * PEAK[row["topology"].partition(":")[0]] * 1e12
         return {**row, "chip_hours": flops / rate / 3600}
 
@@ -215,7 +221,11 @@ class Work:
         batch = self._batch(devices, batch_size)
         if self.job == "train":
             step = make_train_step(
-                self.model, self._optimizers, self._averages, self._variables
+                self.model,
+                self._optimizers,
+                self._averages,
+                self._variables,
+                self._plan.accumulation_steps,
             )
             compiled = jax.jit(
                 step,
@@ -261,10 +271,11 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
         cache: Folder of the results.
     """
     devices = Slice(topology)
-    if batch_size % devices.devices:
+    if batch_size % (devices.devices * work.parts):
+        parts = f" in {work.parts} parts" if work.parts > 1 else ""
         raise UserError(
             f"--topology={topology} has {devices.devices} devices, which "
-            f"cannot share a batch of {batch_size} equally."
+            f"cannot share a batch of {batch_size}{parts} equally."
         )
     lowered = work.lower(devices, batch_size)
     versions = {
@@ -372,7 +383,9 @@ def main(arguments):
     size, rows = work.batch_size, []
     if config.smallest_slice:
         shapes = SLICES.get(kind, [])
-        slices = [s for s in shapes if size % _devices(kind, s) == 0]
+        slices = [
+            s for s in shapes if size % (_devices(kind, s) * work.parts) == 0
+        ]
         if not slices:
             raise UserError(
                 f"--topology={config.topology}: no slice of this kind shares a "
@@ -386,7 +399,7 @@ def main(arguments):
         answer = {"smallest_slice": found and f"{kind}:{found}"}
     elif config.find_batch:
         count = Slice(config.topology).devices
-        sizes = [count * 2**i for i in range(12)]
+        sizes = [count * work.parts * 2**i for i in range(12)]
         largest = first_that_fits(
             sizes[::-1],
             lambda n: compile_row(work, config.topology, n, config.cache),

@@ -433,4 +433,12 @@ def test_a_batch_that_replicas_do_not_share_equally_is_refused(
     assert_one_sentence(message, "--batch_size", "multiple of the 3 devices")
     message = small_run.train(tmp_path / "run", "--batch_size=6")
     assert_one_sentence(message, "--prior_batch_size", "Received: 4")
+    message = small_run.train(
+        tmp_path / "run",
+        "--batch_size=6",
+        "--prior_batch_size=6",
+        "--prior_accumulation_steps=1,4",
+    )
+    expected = "3 devices times --prior_accumulation_steps=4"
+    assert_one_sentence(message, "--prior_batch_size", expected)
     assert not (tmp_path / "run").exists()

@@ -133,6 +133,21 @@ def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
     assert "all-gather" in shared["collective_bytes"]
 
 
+@pytest.mark.large
+def test_a_batch_in_parts_takes_as_many_chip_hours(tmp_path, capsys):
+    prior = ["--stage=prior", "--level=top", "--prior_layers=1"]
+    wide = ["--prior_hidden_units=128", "--prior_residual_units=128"]
+    more = ["--prior_attention_every=0", "--prior_batch_size=512"]
+    arguments = ["train", "--topology=v5e:2x2", *prior, *wide, *more]
+    whole, parts = (
+        compiled(capsys, tmp_path, *arguments, *flags)["rows"][0]
+        for flags in ([], ["--prior_accumulation_steps=4"])
+    )
+    # Those of a loop's body count once.
+    assert parts["flops"] < 0.5 * whole["flops"]
+    assert parts["chip_hours"] == pytest.approx(whole["chip_hours"], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("topology", "devices"), [("v3:2x2", 8), ("v4:2x2x1", 4), ("v5p:2x2x1", 4)]
 )

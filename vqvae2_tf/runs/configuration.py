@@ -182,6 +182,14 @@ TRAINING = (
         [
             Flag("prior_batch_size", 512, "Batch size over all devices.", 1),
             Flag(
+                "prior_accumulation_steps",
+                1,
+                "Parts of a batch that a device computes one after another, "
+                "where the whole does not fit.",
+                1,
+                role=CONDUCT,
+            ),
+            Flag(
                 "prior_steps",
                 754_000,
                 "Training steps of a prior.",

@@ -267,6 +267,9 @@ def training_plan(
         batch_size=value("batch_size"),
         make_optimizer=make_optimizer,
         polyak_decay=value("polyak_decay"),
+        accumulation_steps=(
+            1 if index is None else value("accumulation_steps")
+        ),
         seed=config.seed,
         steps_per_call=config.steps_per_loop,
         shard_state=config.shard_state,

@@ -145,15 +145,14 @@ class Run:
         if not config.overwrite:
             self._check_longer()
         if config.stage != "prior" and config.needs_images:
-            self._check_batch_sizes("batch_size", [config.batch_size])
+            self._check_batch_size("batch_size", config.batch_size)
         if config.stage == "all":
-            self._check_batch_sizes("prior_batch_size", config.prior_batch_size)
+            for index in range(len(config.levels)):
+                self._check_prior_batch_size(index)
         if config.stage == "codes":
             self._check_finished(folder.AUTOENCODER)
         if config.stage == "prior":
-            index = config.level_names.index(config.level)
-            sizes = [config.prior_batch_size[index]]
-            self._check_batch_sizes("prior_batch_size", sizes)
+            self._check_prior_batch_size(config.level_names.index(config.level))
         if config.stage == "prior" or not config.needs_images:
             self._code_splits(*read_codes(self.config))
         if config.stage == "all" and not config.needs_images:
@@ -186,13 +185,21 @@ class Run:
         files = (folder.MODEL_FILE, STATE_FILE)
         return any(tf.io.gfile.exists(self.path(name, f)) for f in files)
 
-    def _check_batch_sizes(self, flag, sizes):
-        for size in sizes:
-            if size % self.devices.count:
-                raise UserError(
-                    f"--{flag}: expected a multiple of the "
-                    f"{self.devices.count} devices. Received: {size}"
-                )
+    def _check_prior_batch_size(self, index):
+        self._check_batch_size(
+            "prior_batch_size",
+            self.config.prior_batch_size[index],
+            self.config.prior_accumulation_steps[index],
+        )
+
+    def _check_batch_size(self, flag, size, accumulation_steps=1):
+        if size % (self.devices.count * accumulation_steps):
+            also = f" times --prior_accumulation_steps={accumulation_steps}"
+            raise UserError(
+                f"--{flag}: expected a multiple of the {self.devices.count} "
+                f"devices{also if accumulation_steps > 1 else ''}. Received: "
+                f"{size}"
+            )
 
     def run(self) -> None:
         """Runs the configuration's stage, or all of them.

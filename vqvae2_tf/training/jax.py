@@ -227,7 +227,11 @@ class JaxTrainer:
         self._variables = [v for part in self._state.values() for v in part]
         self._shardings = devices.mesh.of_state(self._state, plan.shard_state)
         step = make_train_step(
-            model, optimizers, self._averages, self._variables
+            model,
+            optimizers,
+            self._averages,
+            self._variables,
+            plan.accumulation_steps,
         )
         self._train_step = jax.jit(
             step,
@@ -344,6 +348,7 @@ def make_train_step(
     optimizers: Mapping[str, keras.optimizers.Optimizer],
     averages: Averages,
     variables: Sequence[keras.Variable],
+    accumulation_steps: int = 1,
 ) -> Callable:
     """A training step as a pure function.
 
@@ -354,6 +359,7 @@ def make_train_step(
         averages: The averages of the model's trainable variables.
         variables: All variables: those of the model, of the optimizers and the
             averages.
+        accumulation_steps: See `TrainingPlan`.
 
     Returns:
         Function of the values of `variables` and a batch to their next values,
@@ -363,29 +369,43 @@ def make_train_step(
     trained, others = model.trainable_variables, model.non_trainable_variables
 
     def step(values, batch):
-        def forward(weights):
+        def forward(weights, state, part):
             """The losses; the statistics and the others' next values."""
-            with with_values(variables, values) as scope:
-                for variable, weight in zip(trained, weights, strict=True):
-                    variable.assign(weight)
+            with with_values(
+                [*variables, *trained, *others], [*values, *weights, *state]
+            ) as scope:
                 losses, statistics = model.loss_and_statistics(
-                    batch, training=True
+                    part, training=True
                 )
                 updated = [scope.get_current_value(v) for v in others]
             if not isinstance(losses, Mapping):
                 losses = dict.fromkeys(objectives, losses)
+            losses = {
+                k: loss / accumulation_steps for k, loss in losses.items()
+            }
             return losses, (statistics, updated)
 
-        with with_values(variables, values) as scope:
+        def differentiate(state, part):
             losses, backward, (statistics, updated) = jax.vjp(
-                forward, [v.value for v in trained], has_aux=True
+                lambda weights: forward(weights, state, part),
+                [v.value for v in trained],
+                has_aux=True,
+            )
+            gradients = {
+                name: _gradients(backward, losses, name) for name in objectives
+            }
+            return updated, (gradients, sum(losses.values()), statistics)
+
+        with with_values(variables, values) as scope:
+            updated, (gradients, loss, statistics) = _over_parts(
+                differentiate,
+                [v.value for v in others],
+                batch,
+                accumulation_steps,
             )
             for variable, value in zip(others, updated, strict=True):
                 variable.assign(value)
             number = next(iter(optimizers.values())).iterations.value
-            gradients = {
-                name: _gradients(backward, losses, name) for name in objectives
-            }
             for name, own in objectives.items():
                 by_variable = dict(
                     zip(map(id, trained), gradients[name], strict=True)
@@ -393,9 +413,38 @@ def make_train_step(
                 optimizers[name].apply([by_variable[id(v)] for v in own], own)
             averages.update(number)
             after = [scope.get_current_value(v) for v in variables]
-        return after, (sum(losses.values()), statistics)
+        return after, (loss, statistics)
 
     return step
+
+
+def _over_parts(function, state, batch, count):
+    """Adds up results of equal parts of a batch, one after another.
+
+    Args:
+        function: Of a state and a part to the next state and the results.
+        state: The first state.
+        batch: A nest of arrays `[B, ...]`.
+        count: Number of parts; divides B.
+
+    Returns:
+        Tuple of the last state and the sums.
+    """
+    if count == 1:
+        return function(state, batch)
+    # Of every part each device has as much as of the batch.
+    parts = jax.tree.map(
+        lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), batch
+    )
+    first = jax.tree.map(lambda x: x[0], parts)
+    _, shapes = jax.eval_shape(function, state, first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def add(carry, part):
+        state, results = function(carry[0], part)
+        return (state, jax.tree.map(jnp.add, carry[1], results)), None
+
+    return jax.lax.scan(add, (state, zeros), parts)[0]
 
 
 def _checked(compiled, step):

@@ -20,6 +20,8 @@ class TrainingPlan:
         seed: Seed of the examples' order and their augmentation.
         steps_per_call: Steps inside one call of the compiled function.
         validate_every: Steps between two validations, and saved states.
+        accumulation_steps: Equal parts of each replica's batch that are
+            computed one after another; their gradients are added up.
         weights: `best` or `last`: the averaged weights that are kept in the
             end.
         shard_state: Whether each device keeps a part of what only training
@@ -35,6 +37,7 @@ class TrainingPlan:
     seed: int
     steps_per_call: int
     validate_every: int
+    accumulation_steps: int = 1
     weights: str = "best"
     shard_state: bool = False
     check_numerics: bool = False

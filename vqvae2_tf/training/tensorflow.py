@@ -135,7 +135,7 @@ class TensorFlowTrainer:
             optimizers, averages, self._state = make_state(model, plan)
         self._optimizer = next(iter(optimizers.values()))
         self._run_steps = make_train_function(
-            model, optimizers, averages, strategy
+            model, optimizers, averages, strategy, plan.accumulation_steps
         )
         self.evaluate = make_evaluation(model, strategy)
         self.on_any_host = make_vote(strategy)
@@ -258,6 +258,7 @@ def make_train_function(
     optimizers: Mapping[str, keras.optimizers.Optimizer],
     averages: Averages,
     strategy: tf.distribute.Strategy,
+    accumulation_steps: int = 1,
 ) -> Callable:
     """Compiles training steps.
 
@@ -266,12 +267,15 @@ def make_train_function(
         optimizers: As for `make_replica_step`.
         averages: As for `make_replica_step`.
         strategy: `tf.distribute.Strategy`.
+        accumulation_steps: See `TrainingPlan`.
 
     Returns:
         Function of an iterator over distributed batches and a number of steps,
         int32 scalar tensor, to the losses' and the statistics' sums.
     """
-    replica_step = make_replica_step(model, optimizers, averages, strategy)
+    replica_step = make_replica_step(
+        model, optimizers, averages, strategy, accumulation_steps
+    )
 
     @tf.function
     def one_step(batches):
@@ -298,6 +302,7 @@ def make_replica_step(
     optimizers: Mapping[str, keras.optimizers.Optimizer],
     averages: Averages,
     strategy: tf.distribute.Strategy,
+    accumulation_steps: int = 1,
 ) -> Callable:
     """The training step of one replica.
 
@@ -307,6 +312,7 @@ def make_replica_step(
             variables.
         averages: The averages of the model's trainable variables.
         strategy: `tf.distribute.Strategy` that runs it.
+        accumulation_steps: See `TrainingPlan`.
 
     Returns:
         Function of a replica's batch to its share of the loss and its
@@ -314,25 +320,54 @@ def make_replica_step(
     """
     objectives = model.objectives()
 
-    def replica_step(batch):
+    def differentiate(part):
         with tf.GradientTape(persistent=len(objectives) > 1) as tape:
-            losses, statistics = model.loss_and_statistics(batch, training=True)
+            losses, statistics = model.loss_and_statistics(part, training=True)
             if not isinstance(losses, Mapping):
                 losses = dict.fromkeys(objectives, losses)
             # The optimizers add the replicas' gradients up.
-            count = strategy.num_replicas_in_sync
+            count = strategy.num_replicas_in_sync * accumulation_steps
             losses = {name: loss / count for name, loss in losses.items()}
         gradients = {
             name: list(map(_dense, tape.gradient(losses[name], variables)))
             for name, variables in objectives.items()
         }
+        return gradients, tf.add_n(list(losses.values())), statistics
+
+    def replica_step(batch):
+        gradients, loss, statistics = _over_parts(
+            differentiate, batch, accumulation_steps
+        )
         step = tf.identity(next(iter(optimizers.values())).iterations.value)
         for name, variables in objectives.items():
             optimizers[name].apply(gradients[name], variables)
         averages.update(step)
-        return tf.add_n(list(losses.values())), statistics
+        return loss, statistics
 
     return replica_step
+
+
+def _over_parts(function, batch, count):
+    """Adds up a function's results over equal parts of a replica's batch.
+
+    Args:
+        function: Function of a part.
+        batch: A nest of tensors `[B, ...]`.
+        count: Number of parts, which are computed one after another; divides
+            B.
+    """
+
+    def part(number):
+        return tf.nest.map_structure(lambda x: x[number::count], batch)
+
+    # Not `tf.while_loop`: in it replicas cannot sum their batch statistics.
+    totals = function(part(0))
+    for number in range(1, count):
+        # TensorFlow would compute the parts side by side.
+        with tf.control_dependencies(tf.nest.flatten(totals)):
+            following = part(number)
+        totals = tf.nest.map_structure(tf.add, totals, function(following))
+    return totals
 
 
 def _dense(gradient):
