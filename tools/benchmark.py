@@ -19,7 +19,8 @@ position, and the decoder. `input` times the pipelines that read FFHQ, ImageNet
 and a folder of photographs, up to each of their stages, on generated files of
 such sizes that lie in the system's cache of files, and names the bottleneck:
 the stage that takes the most time, or the training step, of which
---step_images_per_s gives the speed on other devices. `resume` times the first
+--step_images_per_s gives the speed on other devices; and batches with
+--cache_images. `resume` times the first
 batch at 90 % of an epoch. Takes the flags of `vqvae2 train`. Without --flagfile
 and --image_size the networks are small ones, to which the flags are added.
 Weights are random; no time depends on them. Prints JSON. Under JAX, TensorFlow
