@@ -19,8 +19,8 @@ position, and the decoder. `input` times the pipelines that read FFHQ, ImageNet
 and a folder of photographs, up to each of their stages, on generated files of
 such sizes that lie in the system's cache of files, and names the bottleneck:
 the stage that takes the most time, or the training step, of which
---step_images_per_s gives the speed on other devices; and batches with
---cache_images. `resume` times the first
+--step_images_per_s gives the speed on other devices. Then it times batches of
+cached images, as --cache_images has them. `resume` times the first
 batch at 90 % of an epoch. Takes the flags of `vqvae2 train`. Without --flagfile
 and --image_size the networks are small ones, to which the flags are added.
 Weights are random; no time depends on them. Prints JSON. Under JAX, TensorFlow
@@ -167,8 +167,14 @@ def resume(config, batch_size):
 def prior(config, batch_size):
     """Rows of training; `compile_s` is the first step's time."""
     index = config.level_names.index(config.level)
+    parts = config.prior_accumulation_steps[index]
+    if batch_size % parts:
+        raise UserError(
+            f"--batch_sizes: expected multiples of --prior_accumulation_steps="
+            f"{parts}. Received: {batch_size}"
+        )
     model, batch = _prior(config, index, batch_size)
-    train = timing.train_step(model, batch)
+    train = timing.train_step(model, batch, parts)
     training = timing.measure_steps(config.repeats, train)
     codes = batch_size * model.level.num_positions
     row = {

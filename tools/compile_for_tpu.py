@@ -15,9 +15,11 @@ Prints JSON, one row for each program that was compiled: whether it fits, GiB of
 each device for its state (arguments that stay) and temporaries, their peak and
 what the device has, FLOPs of a step on each device (those of a loop's body
 count once), bytes of each kind of collective, and of `train` the chip-hours
-that all steps take at 40 % of the chips' peak rate. A device is a core on v2
-and v3, which have two a chip, else a chip. Needs the extra `tpu-plan`, 16 GiB
-or so of memory for the largest networks, and minutes a program; what was
+that all steps take at 40 % of the chips' peak rate. With
+--prior_accumulation_steps the parts of a batch are a loop, whose FLOPs and
+collectives are those of one part; chip-hours are of all. A device is a core on
+v2 and v3, which have two a chip, else a chip. Needs the extra `tpu-plan`,
+16 GiB or so of memory for the largest networks, and minutes a program; what was
 compiled is found in --cache again. Nothing was ever run: a program that fits
 may still be slow.
 """
@@ -201,6 +203,13 @@ class Work:
         """Parts of a device's batch, one after another."""
         return self._plan.accumulation_steps if self.job == "train" else 1
 
+    @property
+    def in_parts(self) -> str:
+        """Words of a message; empty for a batch in one piece."""
+        if self.parts == 1:
+            return ""
+        return f" in --prior_accumulation_steps={self.parts}"
+
     def with_chip_hours(self, row: dict) -> dict:
         """A row, with those of the whole training at 40 % of the peak rate."""
         if self.job != "train" or not row["fits"]:
@@ -272,10 +281,9 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
     """
     devices = Slice(topology)
     if batch_size % (devices.devices * work.parts):
-        parts = f" in {work.parts} parts" if work.parts > 1 else ""
         raise UserError(
             f"--topology={topology} has {devices.devices} devices, which "
-            f"cannot share a batch of {batch_size}{parts} equally."
+            f"cannot share a batch of {batch_size}{work.in_parts} equally."
         )
     lowered = work.lower(devices, batch_size)
     versions = {
@@ -296,6 +304,7 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
         "topology": topology,
         "devices": devices.devices,
         "batch_size": batch_size,
+        "accumulation_steps": work.parts,
         "device_gib": MEMORY[devices.kind],
     }
     try:
@@ -389,7 +398,8 @@ def main(arguments):
         if not slices:
             raise UserError(
                 f"--topology={config.topology}: no slice of this kind shares a "
-                f"batch of {size}; expected one of {', '.join(SLICES)}."
+                f"batch of {size}{work.in_parts}; expected one of "
+                f"{', '.join(SLICES)}."
             )
         found = first_that_fits(
             slices,

@@ -157,9 +157,9 @@ def stage_speeds(source: ImageSource, config, batch_size: int) -> dict:
         `<stage>_images_per_s` of the pipeline up to each of `STAGES`,
         `<stage>_cpu_ms`, what the stage alone adds to the time that an image
         takes of all cores, `slowest_stage`, which adds most, and
-        `bytes_per_image`, of the encoded ones; with `--cache_images`
-        `cached_images_per_s` of batches, `cached_cpu_ms`, what an image takes
-        in all, and `caching_images_per_s`, of the first time.
+        `bytes_per_image`, of the encoded ones. Of images as `--cache_images`
+        keeps them `cached_images_per_s` of batches, `cached_cpu_ms`, what an
+        image takes in all, and `caching_images_per_s`, of the first time.
     """
     size, channels = config.image_size, config.channels
     examples = batches.image_examples(

@@ -110,18 +110,22 @@ def compiled_sampler(draw: Callable, model: keras.Model) -> Callable:
     return compiled(draw, model)
 
 
-def train_step(model: keras.Model, batch: dict[str, Any]) -> Callable:
+def train_step(
+    model: keras.Model, batch: dict[str, Any], accumulation_steps: int = 1
+) -> Callable:
     """A function of a number of training steps, all on the same batch.
 
     Args:
         model: A `Trainable`, built.
         batch: Of tensors.
+        accumulation_steps: As in a `TrainingPlan`.
     """
     plan = TrainingPlan(
         steps=1,
         batch_size=len(keras.tree.flatten(batch)[0]),
         make_optimizer=lambda: keras.optimizers.Adam(2e-4),
         polyak_decay=0.9999,
+        accumulation_steps=accumulation_steps,
         seed=0,
         steps_per_call=1,
         validate_every=1,
@@ -139,7 +143,9 @@ def _tensorflow_steps(model, plan, batch):
 
     optimizers, averages, _ = make_state(model, plan)
     strategy = tf.distribute.get_strategy()
-    run_steps = make_train_function(model, optimizers, averages, strategy)
+    run_steps = make_train_function(
+        model, optimizers, averages, strategy, plan.accumulation_steps
+    )
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     return lambda count: run_steps(batches, tf.constant(count))[0]
 

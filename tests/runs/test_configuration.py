@@ -267,6 +267,11 @@ def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
         ("--codes_dir=x", "--codes_dir needs --stage=prior"),
         ("--stage=prior", "--level.*top, bottom. Received: None"),
         ("--stage=codes --overwrite", "--overwrite.*--stage=all"),
+        (
+            "--prior_batch_size=4,6 --prior_accumulation_steps=2,4",
+            "--prior_accumulation_steps: expected a divisor of "
+            "--prior_batch_size=6. Received: 4",
+        ),
         ("--warm_up_steps=1", "--warm_up_steps needs --schedule=cosine"),
         (
             "--schedule=cosine --warm_up_steps=4",

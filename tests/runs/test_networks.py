@@ -44,6 +44,17 @@ def test_every_flag_is_the_argument_of_its_name():
         assert prior.built
 
 
+def test_the_parts_of_a_batch_are_those_of_the_level():
+    config = parse("--prior_accumulation_steps=1,2")
+    autoencoder = networks.make_autoencoder(config)
+    plan = networks.training_plan(config, autoencoder)
+    assert plan.accumulation_steps == 1
+    for index in range(2):
+        prior = networks.make_prior(config, index, num_classes=0)
+        plan = networks.training_plan(config, prior, index)
+        assert plan.accumulation_steps == index + 1
+
+
 def test_each_level_has_the_defaults_of_its_own_prior():
     config = configuration.parse(
         [

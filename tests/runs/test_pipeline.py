@@ -437,8 +437,8 @@ def test_a_batch_that_replicas_do_not_share_equally_is_refused(
         tmp_path / "run",
         "--batch_size=6",
         "--prior_batch_size=6",
-        "--prior_accumulation_steps=1,4",
+        "--prior_accumulation_steps=1,3",
     )
-    expected = "3 devices times --prior_accumulation_steps=4"
+    expected = "3 devices times --prior_accumulation_steps=3"
     assert_one_sentence(message, "--prior_batch_size", expected)
     assert not (tmp_path / "run").exists()

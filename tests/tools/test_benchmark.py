@@ -222,8 +222,9 @@ def test_stages_of_the_input_are_timed(capsys):
     costs = {stage: row[f"{stage}_cpu_ms"] for stage in stages}
     assert row["slowest_stage"] == max(costs, key=costs.get)
     assert row["bottleneck"] == row["slowest_stage"]
-    assert row["cached_images_per_s"] > 0 and row["caching_images_per_s"] > 0
-    assert row["cached_cpu_ms"] > 0
+    # 16x16 pixels are read in place of decoding 500x375.
+    assert row["cached_images_per_s"] > row["batch_images_per_s"]
+    assert row["caching_images_per_s"] > 0
     assert row["read_images_per_s"] > row["decode_images_per_s"] > 0
 
 

@@ -23,8 +23,8 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(name):
         trainer = small.make_trainer(
             name, random=False, accumulation_steps=parts
         )
-        outputs = trainer.run(2)
-        # Adam's first momentum is a tenth of the gradient.
+        outputs = trainer.run(1)
+        # Adam's first moment is a tenth of the gradient.
         found.append((outputs, arrays(trainer._optimizer.variables)))
     (whole, variables), (parts, others) = found
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)

@@ -20,8 +20,8 @@ from vqvae2_tf.training.devices import open_devices
 from vqvae2_tf.training.precision import choose_precision
 
 MEMORY_ADVICE = (
-    "give a smaller --batch_size or, for a prior, --prior_batch_size, and "
-    "another --run_dir"
+    "give --prior_accumulation_steps or --prior_rematerialize for a prior, or "
+    "a smaller --batch_size and another --run_dir"
 )
 
 

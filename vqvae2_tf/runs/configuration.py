@@ -404,6 +404,13 @@ def _check(config):
         )
     for prefix in ("", "prior_"):
         _check_warm_up(config, prefix)
+    sizes, parts = config.prior_batch_size, config.prior_accumulation_steps
+    for size, count in zip(sizes, parts, strict=True):
+        if size % count:
+            raise UserError(
+                "--prior_accumulation_steps: expected a divisor of "
+                f"--prior_batch_size={size}. Received: {count}"
+            )
     if config.freeze and not config.init_from:
         raise UserError(
             "--freeze needs --init_from: without it the frozen parts would "

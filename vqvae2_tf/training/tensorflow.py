@@ -329,7 +329,14 @@ def make_replica_step(
             count = strategy.num_replicas_in_sync * accumulation_steps
             losses = {name: loss / count for name, loss in losses.items()}
         gradients = {
-            name: list(map(_dense, tape.gradient(losses[name], variables)))
+            name: [
+                _dense(gradient)
+                for gradient in tape.gradient(
+                    losses[name],
+                    variables,
+                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
+                )
+            ]
             for name, variables in objectives.items()
         }
         return gradients, tf.add_n(list(losses.values())), statistics
@@ -363,7 +370,7 @@ def _over_parts(function, batch, count):
     # Not `tf.while_loop`: in it replicas cannot sum their batch statistics.
     totals = function(part(0))
     for number in range(1, count):
-        # TensorFlow would compute the parts side by side.
+        # TensorFlow's executor would compute the parts side by side.
         with tf.control_dependencies(tf.nest.flatten(totals)):
             following = part(number)
         totals = tf.nest.map_structure(tf.add, totals, function(following))

@@ -19,7 +19,6 @@ of JSON for each is added to --output.
 """
 
 import importlib.metadata
-import os
 
 import numpy as np
 from tqdm import tqdm
@@ -33,12 +32,11 @@ from vqvae2_tf.evaluation import results
 from vqvae2_tf.evaluation.code_statistics import compare_maps
 from vqvae2_tf.evaluation.rejection import order_within_classes
 from vqvae2_tf.export import load
-from vqvae2_tf.files import atomic
+from vqvae2_tf.files.atomic import check_file_writable
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.level import Level
 from vqvae2_tf.runs import folder
 from vqvae2_tf.runs.pipeline import read_codes
-from vqvae2_tf.runs.samples import CARD
 
 FLAGS = [
     common.RUN_DIR,
@@ -84,26 +82,6 @@ def read_samples(path: str, levels: list[Level]) -> dict[str, np.ndarray]:
         level.name: np.concatenate(own).astype(level.storage)
         for level, own in zip(levels, zip(*parts, strict=True), strict=True)
     }
-
-
-def check_generator(path: str, run_dir: str) -> None:
-    """Checks that a run's generator drew samples, where that is known.
-
-    Args:
-        path: The folder that `vqvae2 sample` wrote, or its folder of codes.
-        run_dir: Folder of the run.
-    """
-    path = os.path.abspath(path)
-    for folder_of_card in (path, os.path.dirname(path)):
-        card = os.path.join(folder_of_card, CARD)
-        if os.path.isfile(card):
-            drawn_by = atomic.read_json(card, "draw them again")["generator"]
-            model = load.Generator(load.find("generator", run_dir, None))
-            if drawn_by != model.fingerprint:
-                raise UserError(
-                    f"--samples={path}: expected codes that the generator of "
-                    f"{run_dir} drew. Received: another generator's ({card})"
-                )
 
 
 def draw_samples(path, options, config, labels) -> dict[str, np.ndarray]:
@@ -159,10 +137,9 @@ def main(arguments):
             f"--run_dir={options.run_dir}: expected two held-out images or "
             f"more. Received: {card['splits']['validation']}"
         )
-    atomic.check_file_writable("output", options.output)
+    check_file_writable("output", options.output)
     if options.samples:
         samples = read_samples(options.samples, levels)
-        check_generator(options.samples, options.run_dir)
     else:
         path = load.find("generator", options.run_dir, None)
     held_out, labels = read_held_out(codes_dir, card)
