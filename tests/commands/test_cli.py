@@ -168,8 +168,8 @@ def test_flagfiles_are_found_in_experiments(monkeypatch, tmp_path):
         (sample, "; give a smaller --batch_size."),
         (
             train,
-            "; give a smaller --batch_size or, for a prior, "
-            "--prior_batch_size, and another --run_dir.",
+            "; give --prior_accumulation_steps or --prior_rematerialize for a "
+            "prior, or a smaller --batch_size and another --run_dir.",
         ),
     ],
 )
