@@ -118,16 +118,22 @@ def test_a_maskgit_prior_is_compiled(job, tmp_path, capsys):
     assert row["flops"] > 0
 
 
-@pytest.mark.large
-def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
+def rows_without_and_with(flag, batch_size, cache, capsys):
+    """The rows of a wide prior's training."""
     prior = ["--stage=prior", "--level=top", "--prior_layers=1"]
     wide = ["--prior_hidden_units=128", "--prior_residual_units=128"]
-    more = ["--prior_attention_every=0", "--prior_batch_size=4"]
+    more = ["--prior_attention_every=0", f"--prior_batch_size={batch_size}"]
     arguments = ["train", "--topology=v5e:2x2", *prior, *wide, *more]
-    whole, shared = (
-        compiled(capsys, tmp_path, *arguments, *flags)["rows"][0]
-        for flags in ([], ["--shard_state"])
-    )
+    return [
+        compiled(capsys, cache, *arguments, *flags)["rows"][0]
+        for flags in ([], [flag])
+    ]
+
+
+@pytest.mark.large
+def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
+    flag = "--shard_state"
+    whole, shared = rows_without_and_with(flag, 4, tmp_path, capsys)
     # Of weights, averages and two moments, all but the weights are shared.
     assert shared["state_gib"] < 0.6 * whole["state_gib"]
     assert "all-gather" in shared["collective_bytes"]
@@ -135,14 +141,8 @@ def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
 
 @pytest.mark.large
 def test_a_batch_in_parts_takes_as_many_chip_hours(tmp_path, capsys):
-    prior = ["--stage=prior", "--level=top", "--prior_layers=1"]
-    wide = ["--prior_hidden_units=128", "--prior_residual_units=128"]
-    more = ["--prior_attention_every=0", "--prior_batch_size=512"]
-    arguments = ["train", "--topology=v5e:2x2", *prior, *wide, *more]
-    whole, parts = (
-        compiled(capsys, tmp_path, *arguments, *flags)["rows"][0]
-        for flags in ([], ["--prior_accumulation_steps=4"])
-    )
+    flag = "--prior_accumulation_steps=4"
+    whole, parts = rows_without_and_with(flag, 512, tmp_path, capsys)
     # Those of a loop's body count once.
     assert parts["flops"] < 0.5 * whole["flops"]
     assert parts["chip_hours"] == pytest.approx(whole["chip_hours"], rel=0.1)

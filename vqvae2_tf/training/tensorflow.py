@@ -363,6 +363,8 @@ def _over_parts(function, batch, count):
         count: Number of parts, which are computed one after another; divides
             B.
     """
+    if count == 1:
+        return function(batch)
 
     def part(number):
         return tf.nest.map_structure(lambda x: x[number::count], batch)
