@@ -556,6 +556,27 @@ def test_a_path_with_wildcards_is_loaded(folder, networks, tmp_path, name):
         np.testing.assert_array_equal(second.encode(images)[level], codes)
 
 
+def test_fingerprints_are_those_of_the_weights(networks, folder, tmp_path):
+    model, priors = networks
+    weights = {id(v) for x in (model, *priors) for v in x.weights}
+    seeds = [v for x in (model, *priors) for v in x.variables]
+    seeds = [v for v in seeds if id(v) not in weights]
+    assert seeds
+    before = [array(seed) for seed in seeds]
+    try:
+        for seed in seeds:
+            seed.assign(array(seed) + 1)
+        write.export_generator(model, priors, str(tmp_path / "again"))
+    finally:
+        for seed, value in zip(seeds, before, strict=True):
+            seed.assign(value)
+    first, again = (
+        load.Generator(str(path))
+        for path in (folder / "generator", tmp_path / "again")
+    )
+    assert again.fingerprint == first.fingerprint
+
+
 def test_another_saved_model_is_refused(folder):
     path = str(folder / "autoencoder")
     with pytest.raises(UserError, match="no sample_codes and no options"):

@@ -274,7 +274,9 @@ def _giving_images(function):
 def _write(path, models, levels, functions, signatures):
     # Plain variables and functions: the SavedModel holds nothing of Keras.
     module = tf.Module()
-    module.weights = [v.value for model in models for v in model.variables]
+    # Without seeds' states, which training alone draws from: the same weights
+    # give the same fingerprint.
+    module.weights = [v.value for model in models for v in model.weights]
     described = json.dumps([level.to_json() for level in levels])
     functions = {**functions, "levels": _constant(described)}
     for name, function in functions.items():
