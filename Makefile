@@ -43,8 +43,9 @@ format: $(VENV)/installed-dev
 
 # Editable, so that experiments/ and tests/ see the checkout's package.
 $(VENV)/installed: setup.py
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-		"error: Python 3.11 or newer is needed; name one with PYTHON=")'
+	$(PYTHON) -c 'import sys; \
+		sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
+		"error: Python 3.11 to 3.13 is needed; name one with PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@

@@ -40,7 +40,7 @@ setuptools.setup(
     version="0.1.0",
     description="VQ-VAE-2 in Keras 3 and TensorFlow",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",  # As TensorFlow has wheels for.
     packages=[
         *setuptools.find_packages(include=["vqvae2_tf", "vqvae2_tf.*"]),
         # The flagfiles, so that an installed package finds them too.

@@ -259,7 +259,9 @@ class TestParse:
         assert text.startswith("Counts things.\n\n")
         for flag in TABLE:
             assert flag.help in text
-        assert "--strides: Factors. (default: 4,2)" in text
+        text = " ".join(text.split())
+        assert "--strides: Factors. A whole number, at least 2" in text
+        assert ", or several with commas between. (default: 4,2)" in text
         assert "--[no]fast: " in text
 
 

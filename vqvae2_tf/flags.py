@@ -176,6 +176,11 @@ class Flag:
             words += f", at most {self.maximum}"
         return words
 
+    @property
+    def each(self) -> str:
+        """What `expected` is followed by, if each level has a value."""
+        return ", or one for each level" * self.per_level
+
     def spread(self, value, levels: Sequence[str]) -> list:
         """A list with one value for each level.
 
@@ -195,9 +200,9 @@ class Flag:
         return values * (len(levels) // len(values))
 
     def _error(self, text):
-        each = ", or one for each level" * self.per_level
         return UserError(
-            f"--{self.name}: expected {self.expected}{each}. Received: {text!r}"
+            f"--{self.name}: expected {self.expected}{self.each}. Received: "
+            f"{text!r}"
         )
 
 
@@ -239,7 +244,12 @@ def parse(
     for name, flag in table.items():
         is_list = isinstance(flag.default, list | tuple)
         default = ",".join(map(str, flag.default)) if is_list else flag.default
-        text = f"{flag.help} (default: {default})"
+        text = flag.help
+        if flag.kind in (int, float) or flag.choices:
+            several = ", or several with commas between" * flag.many
+            allowed = f"{flag.expected}{several}{flag.each}."
+            text += f" {allowed[0].upper()}{allowed[1:]}"
+        text += " (required)" if flag.required else f" (default: {default})"
         # Texts are parsed here and not by absl, so that all errors are alike.
         boolean = flag.kind is bool
         flags.DEFINE_string(name, None, text, values, boolean=boolean)

@@ -67,7 +67,25 @@ def test_two_subfolders_are_classes_but_one_is_none():
     layout = find_layout(files("cats/wild", "birds"))
     assert sorted(layout.classes) == ["birds", "cats"]
     assert layout.class_of("cats/wild/0.png") == "cats"
-    assert not find_layout(files("cats/wild", "cats/tame")).classes
+    assert not find_layout(files("cats")).classes
+
+
+def test_a_single_folder_of_folders_is_looked_into():
+    layout = find_layout(files("pets/cats/wild", "pets/cats/tame", "pets/dogs"))
+    assert sorted(layout.classes) == ["cats", "dogs"]
+    assert layout.class_of("pets/cats/wild/0.png") == "cats"
+    assert layout.class_of("pets/dogs/0.png") == "dogs"
+    names = ("x/pets/train/cats", "x/pets/train/dogs", "x/pets/val/dogs")
+    layout = find_layout(files(*names))
+    assert layout.splits == {
+        "train": files(*names[:2]),
+        "validation": files(names[2]),
+    }
+    assert layout.held_out == "val"
+    assert layout.class_of("x/pets/val/dogs/1.png") == "dogs"
+    # What lies beside them leaves open what the folder is.
+    beside = [*files("pets/cats", "pets/dogs"), "pets/0.png"]
+    assert not find_layout(beside).classes
 
 
 def test_one_image_beside_the_classes_is_told():

@@ -38,6 +38,10 @@ DEFAULTS = {
     "guidance": 1.0,
     "guidance_schedule": 0,
 }
+NEW_DEFAULTS = {
+    "temperature": [0.5, 0.25],
+    "guidance_schedule": ["linear", "constant"],
+}
 # What is drawn with: one number, or one a level.
 OPTIONS = {
     "shared": {"temperature": 0.7},
@@ -90,6 +94,8 @@ results = {
     "bottom_codebook": autoencoder.codebooks()["bottom"].numpy(),
     "class_names": [name.decode() for name in generator.class_names().numpy()],
 }
+for name, values in generator.default_options().items():
+    results[f"default_{name}"] = values.numpy()
 texts = {"levels": autoencoder.levels(), "generators_levels":
          generator.levels(), "options": generator.options()}
 for name, text in texts.items():
@@ -275,6 +281,8 @@ def test_options_are_described(results, networks):
     for option, flag in zip(options, flags, strict=True):
         # The default is each prior's own.
         assert option.pop("default") == [flag.default] * 2
+        values = results[f"default_{flag.name}"]
+        assert values.tolist() == flag.to_numbers([flag.default] * 2)
         assert option.pop("choices") == list(flag.choices)
         assert option == {name: getattr(flag, name) for name in option}
         assert set(option) >= {"minimum", "maximum", "help"}
@@ -499,9 +507,11 @@ def test_transformers_are_exported(networks, tmp_path):
     for prior in priors:
         build(prior, codes_of(prior.level, 1), **conditions(prior))
     path = str(tmp_path / "generator")
-    write.export_generator(model, priors, path, ["ant", "bee", "cow"])
-    guided = {**DEFAULTS, "guidance": [4.0, 1.0]}
-    found = load.Generator(path).sample_codes(LABELS, SEED, [0, 1, 2], guided)
+    defaults = {"guidance": [4.0, 1.0]}
+    write.export_generator(model, priors, path, ["a", "b", "c"], defaults)
+    loaded = load.Generator(path)
+    guided = loaded.options_of({})
+    found = loaded.sample_codes(LABELS, SEED, [0, 1, 2], guided)
     options = [{"guidance": 4.0}, {}]
     expected = tf.function(sample_levels)(priors, LABELS, options, seed=SEED)
     np.testing.assert_equal([*found.values()], [array(x) for x in expected])
@@ -556,7 +566,9 @@ def test_a_path_with_wildcards_is_loaded(folder, networks, tmp_path, name):
         np.testing.assert_array_equal(second.encode(images)[level], codes)
 
 
-def test_fingerprints_are_those_of_the_weights(networks, folder, tmp_path):
+def test_another_export_has_its_own_defaults_and_the_same_fingerprint(
+    networks, folder, tmp_path
+):
     model, priors = networks
     weights = {id(v) for x in (model, *priors) for v in x.weights}
     seeds = [v for x in (model, *priors) for v in x.variables]
@@ -566,7 +578,8 @@ def test_fingerprints_are_those_of_the_weights(networks, folder, tmp_path):
     try:
         for seed in seeds:
             seed.assign(array(seed) + 1)
-        write.export_generator(model, priors, str(tmp_path / "again"))
+        path = str(tmp_path / "again")
+        write.export_generator(model, priors, path, (), NEW_DEFAULTS)
     finally:
         for seed, value in zip(seeds, before, strict=True):
             seed.assign(value)
@@ -575,6 +588,11 @@ def test_fingerprints_are_those_of_the_weights(networks, folder, tmp_path):
         for path in (folder / "generator", tmp_path / "again")
     )
     assert again.fingerprint == first.fingerprint
+    own = first.options_of({})
+    assert again.options_of({}) == {**own, **NEW_DEFAULTS}
+    numbers = tf.saved_model.load(path).default_options()
+    assert numbers["temperature"].numpy().tolist() == [0.5, 0.25]
+    assert numbers["guidance_schedule"].numpy().tolist() == [1, 0]
 
 
 def test_another_saved_model_is_refused(folder):

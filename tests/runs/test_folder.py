@@ -202,14 +202,24 @@ def test_a_run_of_an_earlier_version_is_refused(small_run, own_run):
     assert contents(own_run) == before
 
 
-def test_other_flags_of_sampling_draw_the_samples_again(own_run):
+@pytest.mark.parametrize(
+    ("changes", "exports"),
+    [({"samples_per_class": 1}, False), ({"temperature": [0.5, 0.5]}, True)],
+)
+def test_other_flags_of_sampling_draw_the_samples_again(
+    own_run, changes, exports
+):
     before = contents(own_run)
-    config = folder.read_config(str(own_run)).replace(temperature=[0.5, 0.5])
+    config = folder.read_config(str(own_run)).replace(**changes)
     folder.check(config)
     folder.claim(config)
     after = contents(own_run)
     changed = {name for name in before if before[name] != after.get(name)}
-    assert changed == {"samples.png", "config.json"}
+    generator = {x for x in before if x.startswith("saved_models/generator/")}
+    assert generator
+    # The temperatures are the generator's defaults.
+    again = generator if exports else set()
+    assert changed == {"samples.png", "config.json", *again}
 
 
 def test_a_folder_that_cannot_be_written_to_is_reported(tmp_path):

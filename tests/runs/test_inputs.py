@@ -184,7 +184,9 @@ def test_mistakes_are_told_in_one_sentence(tmp_path):
         open_input("run:nowhere", count=2)
     with pytest.raises(UserError, match="^--reconstruct=saved_model:nowhere"):
         open_autoencoder("saved_model:nowhere")
-    with pytest.raises(UserError, match="--count: expected at most 3"):
+    with pytest.raises(
+        UserError, match="expected at least 9 images. Received: 3"
+    ):
         open_input(f"folder:{tmp_path / 'mixed'}", (4, 4), count=9)
 
 

@@ -203,6 +203,8 @@ def _open_arrays(path):
 
 
 def _check_codes(path, level, codes):
+    if not level.num_codes:
+        return  # Vectors.
     try:
         level.codes(minimum=0).check_all(codes)
     except ValueError as error:

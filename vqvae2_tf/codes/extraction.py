@@ -1,5 +1,6 @@
 """Code maps of a data set, made by an autoencoder, as sharded TFRecords."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -18,6 +19,7 @@ from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import with_ids
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import provenance
+from vqvae2_tf.files.lock import lock
 from vqvae2_tf.level import Level
 
 EXAMPLES_PER_SHARD = 4096
@@ -58,8 +60,21 @@ def extract_codes(
 
     Raises:
         UserError: If the folder holds codes of another autoencoder or of other
-            images.
+            images, or another process extracts codes into it.
     """
+    with contextlib.ExitStack() as stack:
+        if atomic.is_chief:
+            stack.enter_context(lock(folder))
+        card = _claim(autoencoder, splits, folder, levels, card_fields)
+        devices.barrier()
+        _write_shards(autoencoder, splits, folder, levels, card, devices, seed)
+        # Others may still write theirs.
+        devices.barrier()
+    return card
+
+
+def _claim(autoencoder, splits, folder, levels, card_fields):
+    """The codes' card, which the chief writes or finds to be the same."""
     card = {
         **card_fields,
         "levels": [level.to_json() for level in levels],
@@ -77,8 +92,12 @@ def extract_codes(
     if atomic.is_chief:
         advice = "remove that folder, or give another one"
         provenance.claim(folder, records.CARD, card, shards, advice)
-    devices.barrier()
+    return card
 
+
+def _write_shards(autoencoder, splits, folder, levels, card, devices, seed):
+    """Writes this host's shards that are not there yet."""
+    paths = {name: records.shard_paths(folder, name, card) for name in splits}
     encode = devices.local.encoding(autoencoder)
     batch_size = _DEVICE_BATCH * devices.local.count
     host, hosts = devices.share
@@ -109,9 +128,6 @@ def extract_codes(
                     shard = itertools.islice(encoded, EXAMPLES_PER_SHARD)
                     records.write_shard(path, levels, shard)
             start += len(neighbours) * EXAMPLES_PER_SHARD
-    # Others may still write theirs.
-    devices.barrier()
-    return card
 
 
 def _order(folder, shards, splits):

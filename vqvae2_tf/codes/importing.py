@@ -41,7 +41,8 @@ def read_description(path: str) -> tuple[list[Level], list[str]]:
     )
     try:
         card = atomic.read_json(path, advice)
-        levels = [Level(**level) for level in card.pop("levels")]
+        described = card.pop("levels")
+        levels = [Level(**level) for level in described]
         numbers = [n for x in levels for n in (*x.size, x.num_codes)]
         names = card.pop("class_names", None)
         if names is None:
@@ -49,6 +50,7 @@ def read_description(path: str) -> tuple[list[Level], list[str]]:
             names = [str(n) for n in range(card.pop("num_classes", 0))]
         sound = all(type(n) is int and n > 0 for n in numbers)
         sound = sound and isinstance(names, list)
+        sound = sound and all(len(level) == 4 for level in described)
         sound = sound and all(x.name.isidentifier() for x in levels)
         sound = sound and LABELS not in {x.name for x in levels}
         sound = sound and len({x.name for x in levels}) == len(levels) > 0

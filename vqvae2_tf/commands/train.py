@@ -17,6 +17,7 @@ from vqvae2_tf.runs import networks
 from vqvae2_tf.runs import pipeline
 from vqvae2_tf.runs import samples
 from vqvae2_tf.training.devices import open_devices
+from vqvae2_tf.training.loop import TrainingStoppedError
 from vqvae2_tf.training.precision import choose_precision
 
 MEMORY_ADVICE = (
@@ -32,7 +33,7 @@ def main(arguments):
     devices = None
     if config.strategy == "multi_worker" and not config.dry_run:
         # Hosts meet before they use their devices.
-        devices = open_devices(config.strategy)
+        devices = open_devices(config.strategy, config.tpu)
     source, classes = None, []
     if not config.needs_images:
         classes = pipeline.read_codes(config)[1]["class_names"]
@@ -111,5 +112,12 @@ def _carry_out(run, source, precision):
         # That the flags are the chief's.
         folder.check(run.config.replace(overwrite=False))
     start = time.monotonic()
-    run.run()
+    try:
+        run.run()
+    except TrainingStoppedError as error:
+        if not run.config.overwrite:
+            raise
+        raise TrainingStoppedError(
+            f"{error} Leave out --overwrite then, or all begins anew."
+        ) from error
     print(f"{run.path()}: done in {time.monotonic() - start:.0f} s")

@@ -127,6 +127,8 @@ def with_ids(examples: Examples) -> Examples:
 
 # An encoded PNG file with an alpha channel, or with a transparent colour.
 _PNG_WITH_ALPHA = r"\CPNG\C{21}[\x04\x06]\C*|\CPNG\C*tRNS\C*"
+# Files that TensorFlow decodes to grey levels itself.
+_PNG_OR_JPEG = r"\CPNG\C*|\xFF\xD8\C*"
 
 
 def decode(data: tf.Tensor, channels: int) -> tf.Tensor:
@@ -136,10 +138,19 @@ def decode(data: tf.Tensor, channels: int) -> tf.Tensor:
     transparent pixels stay black.
     """
 
-    def opaque():
+    def decoded(channels):
         image = tf.io.decode_image(data, channels, expand_animations=False)
         image.set_shape((None, None, channels))
         return tf.cast(image, tf.float32) / 255.0
+
+    def opaque():
+        if channels != 1:
+            return decoded(channels)
+        return tf.cond(
+            tf.strings.regex_full_match(start, _PNG_OR_JPEG),
+            lambda: decoded(1),
+            lambda: tf.image.rgb_to_grayscale(decoded(3)),
+        )
 
     def on_white():
         image = tf.cast(tf.io.decode_png(data, 4), tf.float32) / 255.0

@@ -31,15 +31,18 @@ class Layout:
         classes: The classes' names by their folders, `train/cats`; empty
             without classes.
         notes: What else a user should know, a few words each.
+        wrapper: Path of a folder that holds all of this, with a slash; else "".
     """
 
     splits: dict[str, list[str]]
     held_out: str
     classes: dict[str, str]
     notes: list[str]
+    wrapper: str = ""
 
     def class_of(self, path: str) -> str | None:
         """The class of an image; None if it has none."""
+        path = path.removeprefix(self.wrapper)
         first, second = [*path.split("/", 2)[:-1], "", ""][:2]
         name = self.classes.get(f"{first}/{second}")
         return name or self.classes.get(first)
@@ -51,7 +54,8 @@ def find_layout(paths: Sequence[str]) -> Layout:
     Two or three subfolders of the splits' usual names, in any case, and nothing
     beside them, are splits: `validation` (`test` without one) is held out, and
     `test` is left alone. Two or more subfolders (of `train` if it is there)
-    that hold all the images there are classes.
+    that hold all the images there are classes. A single folder of folders, as
+    archives have it, is looked into.
 
     Args:
         paths: Paths of images, relative to the folder.
@@ -59,6 +63,15 @@ def find_layout(paths: Sequence[str]) -> Layout:
     Raises:
         UserError: If it is not clear which folders are splits.
     """
+    wrapper = _wrapper(paths)
+    if wrapper:
+        inner = find_layout([path.removeprefix(wrapper) for path in paths])
+        splits = {
+            split: [wrapper + path for path in own]
+            for split, own in inner.splits.items()
+        }
+        outer = wrapper + inner.wrapper
+        return dataclasses.replace(inner, splits=splits, wrapper=outer)
     tops = _by_folder(paths, "")
     roles = {_ROLES[n.lower()]: n for n in tops if n.lower() in _ROLES}
     others = [n or tops[""][0] for n in tops if n not in roles.values()]
@@ -117,6 +130,15 @@ def find_layout(paths: Sequence[str]) -> Layout:
         shown = shorten(without, 1)
         notes.append(f"{len(without):,} of {held_out} have no class ({shown})")
     return layout
+
+
+def _wrapper(paths):
+    """The one folder that holds folders of all images, with a slash, or ""."""
+    tops = {path.partition("/")[0] for path in paths}
+    if len(tops) != 1 or any(path.count("/") < 2 for path in paths):
+        return ""
+    (name,) = tops
+    return "" if name.lower() in _ROLES else f"{name}/"
 
 
 def _by_folder(paths, base):

@@ -1,6 +1,7 @@
 """Names of results, and the rows that they are written as."""
 
 import json
+import os
 from collections.abc import Iterable
 from collections.abc import Mapping
 
@@ -50,13 +51,17 @@ def append(path: str, rows: Iterable[Mapping]) -> None:
         path: Path of the file.
         rows: Each a dict of JSON values.
     """
-    earlier = b""
-    if filesystem.exists(path):
-        earlier = atomic.read_bytes(path)
-        if earlier and not earlier.endswith(b"\n"):
-            earlier += b"\n"
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    atomic.write_bytes(path, earlier + lines.encode())
+    earlier = atomic.read_bytes(path) if filesystem.exists(path) else b""
+    start = b"\n" if earlier and not earlier.endswith(b"\n") else b""
+    lines = start + "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if "://" in path:
+        atomic.write_bytes(path, earlier + lines)
+        return
+    # Several processes may add to a file.
+    with atomic.as_user_error(path):
+        filesystem.make_folders(os.path.dirname(path) or ".")
+        with open(path, "ab") as file:
+            file.write(lines)
 
 
 def as_table(rows: Iterable[Mapping], columns: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ def find(
 
 
 @contextlib.contextmanager
-def _without_wildcards(path: str) -> Iterator[str]:
+def without_wildcards(path: str) -> Iterator[str]:
     """A path by which TensorFlow finds the variables of a SavedModel.
 
     It takes the folder's name for a pattern, in which brackets and backslashes
@@ -84,7 +84,7 @@ def load_decoder(path: str, levels: Sequence[Level]) -> tf.Module:
         UserError: If it cannot be loaded, or has no such function.
     """
     try:
-        with _without_wildcards(path) as plain:
+        with without_wildcards(path) as plain:
             loaded = tf.saved_model.load(plain)
     except Exception as error:  # Damage raises any of many types.
         raise UserError(
@@ -123,7 +123,7 @@ class _Loaded:
 
     def __init__(self, path):
         try:
-            with _without_wildcards(path) as plain:
+            with without_wildcards(path) as plain:
                 self._model = tf.saved_model.load(plain)
             fingerprint = tf.saved_model.experimental.read_fingerprint(path)
         except Exception as error:  # Damage raises any of many types.

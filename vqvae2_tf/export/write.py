@@ -1,6 +1,7 @@
 """SavedModels that load without Keras and without this package."""
 
 import json
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -74,6 +75,7 @@ def export_generator(
     priors: Sequence[Prior],
     path: str,
     class_names: Sequence[str] = (),
+    defaults: Mapping[str, Sequence] | None = None,
 ) -> None:
     """Writes a SavedModel with `sample(labels, seed, options)`.
 
@@ -92,10 +94,10 @@ def export_generator(
     `complete_codes(labels, seed, sample_ids, options, known)` keeps the codes
     of `known`, `{"<level>": [B, h, w] int32}`, which are -1 where they are to
     be drawn: partial maps, or whole coarse ones. `decode` is the
-    autoencoder's. `options` takes nothing and gives a JSON list of each
-    option's `name`, `minimum`, `maximum`, `choices`, `help`, and `default`, one
-    a level; `levels` as above; `class_names` gives `[classes]` strings, none
-    without classes.
+    autoencoder's. `default_options` takes nothing and gives a dict for
+    `sample`, and `options` a JSON list of each option's `name`, `minimum`,
+    `maximum`, `choices`, `help`, and `default`, one a level; `levels` as above;
+    `class_names` gives `[classes]` strings, none without classes.
 
     The signatures are `serving_default`, which is `sample` with the options as
     further inputs by their names, and `decode`; both give `images`.
@@ -106,6 +108,8 @@ def export_generator(
         priors: One `Prior` a level, coarsest first, built.
         path: Path of the SavedModel's folder.
         class_names: One a class, if the priors have classes.
+        defaults: Of sampling options by their names, one a level; the priors'
+            own of those that are not given.
     """
     levels = [prior.level for prior in priors]
     num_classes = max(prior.num_classes for prior in priors)
@@ -194,18 +198,32 @@ def export_generator(
         return decode(*(codes[level.name] for level in levels))
 
     fields = ("name", "minimum", "maximum", "choices", "help")
-    options = [{f: getattr(flag, f) for f in fields} for flag in table.values()]
+    described = [
+        {f: getattr(flag, f) for f in fields} for flag in table.values()
+    ]
     own = [{f.name: f.default for f in p.sampling_flags} for p in priors]
-    for option, flag in zip(options, table.values(), strict=True):
+    numbers = {}
+    for option, flag in zip(described, table.values(), strict=True):
         # A level without the option ignores its value.
-        option["default"] = [x.get(flag.name, flag.default) for x in own]
+        option["default"] = (defaults or {}).get(
+            flag.name, [x.get(flag.name, flag.default) for x in own]
+        )
+        numbers[flag.name] = flag.to_numbers(option["default"])
+
+    def default_options():
+        return {
+            name: tf.constant(value, specs[name].dtype)
+            for name, value in numbers.items()
+        }
+
     sample = tf.function(sample, [labels_spec, seed_spec, specs])
     functions = {
         "sample": sample,
         "sample_codes": sample_codes,
         "complete_codes": complete_codes,
         "decode": decode,
-        "options": _constant(json.dumps(options)),
+        "default_options": tf.function(default_options, []),
+        "options": _constant(json.dumps(described)),
         "class_names": _constant(list(class_names)),
     }
     signatures = {

@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -13,6 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import listing
 from vqvae2_tf.files import provenance
@@ -94,13 +96,16 @@ def convert_folder(
         print(f"{source}: not read: {left_out}", flush=True)
     atomic.check_writable("output", target)
     targets = _targets(paths, target, conversion.ending)
+    settings = {**settings, "input": source}
     if overwrite:
+        _check_others(
+            target, targets.values(), conversion.ending, card, settings
+        )
         # Before `claim`: if this is interrupted, no file of other settings
         # may pass for converted.
         for path in (*targets.values(), os.path.join(target, card)):
             if tf.io.gfile.exists(path):
                 tf.io.gfile.remove(path)
-    settings = {**settings, "input": source}
     advice = "give another folder, or --overwrite"
     provenance.claim(target, card, settings, targets.values(), advice)
     remaining = [p for p in paths if not tf.io.gfile.exists(targets[p])]
@@ -111,6 +116,25 @@ def convert_folder(
         raise UserError(
             f"{len(remaining) - written} of {len(paths)} files were skipped, "
             "as reported above."
+        )
+
+
+def _check_others(folder, targets, ending, card, settings):
+    """Checks that no file of other settings would lie beside the new ones."""
+    path = os.path.join(folder, card)
+    if not tf.io.gfile.exists(path):
+        return
+    with contextlib.suppress(UserError):  # A damaged card is replaced.
+        if atomic.read_json(path, "") == settings:
+            return
+    found = listing.list_files(folder, [ending], CARDS).paths
+    written = {os.path.join(folder, p) for p in found}
+    others = sorted(written - set(targets))
+    if others:
+        raise UserError(
+            f"--output={folder}: {shorten(others, 1)}, of other settings, "
+            "would stay beside the new files; remove what has no file in "
+            "--input any more, or give another folder."
         )
 
 

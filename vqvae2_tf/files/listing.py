@@ -106,8 +106,11 @@ def _is_entered(folder, path, entered):
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether a local path is a folder, or lies below it."""
-    path, folder = (os.path.realpath(p) + os.sep for p in (path, folder))
+    """Whether a path is a folder, or lies below it."""
+    path, folder = (
+        f"{p.rstrip('/')}/" if "://" in p else os.path.realpath(p) + os.sep
+        for p in (path, folder)
+    )
     return path.startswith(folder)
 
 

@@ -30,7 +30,7 @@ FLAGS = (
         False,
         "Attend to 5x5 codes, and to 3x3 of the level before, not to all.",
     ),
-    Flag("label_dropout", 0.0, "Share of labels that guidance drops.", 0, 0.99),
+    Flag("label_dropout", 0.0, "Share of labels that are dropped.", 0, 0.99),
     Flag("rematerialize", False, "Save memory by recomputation.", role=CONDUCT),
 )
 # Of Google's configuration for ImageNet.

@@ -169,7 +169,12 @@ TRAINING = (
     Flag("learning_rate", 2e-4, "Adam's learning rate in stage 1.", 0.0),
     Flag("adam_beta_1", 0.9, "Decay of Adam's gradients.", *_DECAY),
     Flag("adam_beta_2", 0.999, "Decay of Adam's squared gradients.", *_DECAY),
-    Flag("schedule", "constant", "Schedule of the rate.", choices=_RATES[:2]),
+    Flag(
+        "schedule",
+        "constant",
+        "Schedule of --learning_rate.",
+        choices=_RATES[:2],
+    ),
     Flag(
         "warm_up_steps",
         0,
@@ -177,7 +182,12 @@ TRAINING = (
         0,
     ),
     Flag("polyak_decay", 0.9999, "Decay of the weights' averages.", *_DECAY),
-    Flag("prior_schedule", "paper", "The same of priors.", choices=_RATES),
+    Flag(
+        "prior_schedule",
+        "paper",
+        "Schedule of --prior_learning_rate.",
+        choices=_RATES,
+    ),
     *changed(
         [
             Flag("prior_batch_size", 512, "Batch size over all devices.", 1),
@@ -309,7 +319,8 @@ def parse(
     """
     # First the networks, since their flags depend on them.
     systems, _ = flags.parse(NETWORKS, arguments, known_only=True)
-    table = [*extra, *flag_table(systems["autoencoder"], systems["prior"])]
+    own = flag_table(systems["autoencoder"], systems["prior"])
+    table = [*extra, *own]
     networks.check_no_others_flags(arguments, table)
     values, given = flags.parse(table, arguments, usage)
     size = values["image_size"]
@@ -322,8 +333,10 @@ def parse(
     if "code_augment" not in given:
         values["code_augment"] = values["augment"]
     values["dataset"] = _dataset(values["dataset"] or "", systems)
-    if values["init_from"]:
-        values["init_from"] = _absolute(values["init_from"])
+    for flag in own:
+        # The run's own may be moved; the others are found from anywhere.
+        if flag.path and values[flag.name] and flag.name != "run_dir":
+            values[flag.name] = _absolute(values[flag.name])
     config = Configuration(**values, levels=[], data_version=None)
     config = config.replace(levels=networks.levels(config))
     config = _one_a_level(config, table, given)

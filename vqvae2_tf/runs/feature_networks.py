@@ -13,6 +13,7 @@ from vqvae2_tf.evaluation import networks
 from vqvae2_tf.evaluation import perceptual
 from vqvae2_tf.evaluation.networks.base import FeatureNetwork
 from vqvae2_tf.evaluation.perceptual.base import PerceptualDistance
+from vqvae2_tf.export.load import without_wildcards
 from vqvae2_tf.files.atomic import read_bytes
 from vqvae2_tf.files.weights import read_weights
 from vqvae2_tf.runs import modules
@@ -41,7 +42,16 @@ def open_network(name: str, weights: str | None = None, flag: str = "network"):
         return SavedModelNetwork(path, flag)
     others = ", or the folder of a SavedModel"
     model = modules.find(flag, networks, FeatureNetwork, name, others)
-    path = weights or model.default_weights()
+    try:
+        path = weights or model.default_weights()
+    except UserError as error:
+        if flag == "network":
+            raise
+        # Where no flag names weights.
+        raise UserError(
+            f"--{flag}={name}: expected a network with weights of its own"
+            f"{others}."
+        ) from error
     network = model(read_weights(path, "weights"))
     network.is_official = _sha256(path) in model.official_files
     return network
@@ -92,7 +102,8 @@ class SavedModelNetwork:
     def __init__(self, path: str, flag: str = "network"):
         try:
             # Kept, as its variables go with it.
-            self._model = tf.saved_model.load(path)
+            with without_wildcards(path) as plain:
+                self._model = tf.saved_model.load(plain)
             fingerprint = tf.saved_model.experimental.read_fingerprint(path)
         except Exception as error:  # Damage raises any of many types.
             raise UserError(

@@ -13,6 +13,7 @@ with. Grey images have three equal channels.
 
 import abc
 import concurrent.futures
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -41,6 +42,8 @@ from vqvae2_tf.runs.pipeline import open_images
 KINDS = "folder:DIR, npz:FILE, dataset:NAME@SPLIT, run:DIR or saved_model:DIR"
 _SPLITS = ("train", "validation")
 _ORIENTATION = 0x0112
+# Endings of formats of pixels that may be as they are.
+_PLAIN = (".bmp", ".tif", ".tiff")
 # Images of a data set that are sooner read than the data set is opened again.
 _SKIPPED = 64
 
@@ -118,14 +121,15 @@ def open_input(
                 f"--{flag}={text} needs --image_size=HEIGHT,WIDTH, as images "
                 "of a data set may have any size."
             )
-        source = open_source(path, data_dir, image_size, channels)
+        with _of_flag(flag, text):
+            source = open_source(path, data_dir, image_size, channels)
         images = _Source(source, split, image_size, channels)
     elif kind == "run" and path and split in _SPLITS:
-        config = folder.read_config(os.path.expanduser(path))
-        config = config.replace(data_dir=data_dir or config.data_dir)
-        images = _Source(
-            open_images(config), split, config.image_size, config.channels
-        )
+        with _of_flag(flag, text):
+            config = folder.read_config(os.path.expanduser(path))
+            config = config.replace(data_dir=data_dir or config.data_dir)
+            source = open_images(config)
+        images = _Source(source, split, config.image_size, config.channels)
     elif kind in ("run", "saved_model") and rest and is_folder:
         if count is None:
             raise UserError(f"--{flag}={text} needs --count, to draw so many.")
@@ -147,11 +151,20 @@ def open_input(
         )
     if count is not None and count > images.count:
         raise UserError(
-            f"--count: expected at most {images.count}, the images of "
-            f"--{flag}={text}. Received: {count}"
+            f"--{flag}={text}: expected at least {count} images. Received: "
+            f"{images.count}"
         )
     images.count = count or images.count
     return images
+
+
+@contextlib.contextmanager
+def _of_flag(flag, text):
+    """Puts the flag before errors that know nothing of it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"--{flag}={text}: {error}") from error
 
 
 class _Folder(Images):
@@ -181,13 +194,19 @@ class _Folder(Images):
             self._labels = np.searchsorted(classes, tops).astype("int32")
 
     def _end_of(self, name):
-        """Length and last bytes of a file; PNG has its checksums there."""
+        """Length and last bytes of a file; PNG has its checksums there.
+
+        Of plain pixels the end tells nothing: all that are in the file count.
+        """
         path = os.path.join(self._path, name)
         try:
             with open(path, "rb") as file:
                 length = file.seek(0, os.SEEK_END)
-                file.seek(max(0, length - 64))
-                return f"{length} {file.read().hex()}"
+                is_plain = name.lower().endswith(_PLAIN)
+                file.seek(0 if is_plain else max(0, length - 64))
+                data = file.read()
+                end = _digest(data) if is_plain else data.hex()
+                return f"{length} {end}"
         except OSError as error:
             raise UserError(
                 f"{path} cannot be read: {one_line(error)}"
@@ -409,5 +428,6 @@ def reconstruction(
     return reconstruct
 
 
-def _digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _digest(data):
+    data = data.encode() if isinstance(data, str) else data
+    return hashlib.sha256(data).hexdigest()[:16]

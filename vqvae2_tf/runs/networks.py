@@ -19,7 +19,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
 from vqvae2_tf.errors import is_out_of_memory
 from vqvae2_tf.errors import one_line
-from vqvae2_tf.flags import SAMPLES
+from vqvae2_tf.flags import GENERATOR
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.flags import changed
 from vqvae2_tf.level import Level
@@ -57,8 +57,11 @@ def prior_flags(prior: type[Prior]) -> list[Flag]:
 
 
 def sampling_flags(prior: type[Prior]) -> list[Flag]:
-    """The flags of a prior's sampling options: one value, or one a level."""
-    return changed(prior.SAMPLING_FLAGS, per_level=True, role=SAMPLES)
+    """The flags of a prior's sampling options: one value, or one a level.
+
+    They are the defaults of the generator that is exported.
+    """
+    return changed(prior.SAMPLING_FLAGS, per_level=True, role=GENERATOR)
 
 
 def prior_defaults(names: Sequence[str]) -> dict[str, list]:

@@ -292,11 +292,17 @@ class Run:
     def export_generator(self, path: str) -> None:
         """Writes the generator's SavedModel, in an earlier one's place."""
         names = map(folder.prior_folder, self.config.level_names)
+        priors = [self.network(name) for name in names]
         write.export_generator(
             self.network(folder.AUTOENCODER),
-            [self.network(name) for name in names],
+            priors,
             path,
             self._class_names(read_codes(self.config)[1]),
+            {
+                flag.name: getattr(self.config, flag.name)
+                for prior in priors
+                for flag in prior.sampling_flags
+            },
         )
 
     def _unless_exists(self, path, make: Callable[[str], None]) -> None:
@@ -392,9 +398,10 @@ class Run:
         priors = self._prior_folders()
         codes = self.path(folder.CODES)
         with contextlib.ExitStack() as stack:
-            # Another process may train a prior at this moment.
-            for prior in filter(tf.io.gfile.isdir, map(self.path, priors)):
-                stack.enter_context(lock(prior))
+            # Another process may train a prior, or write codes, at this moment.
+            used = [*map(self.path, priors), codes]
+            for path in filter(tf.io.gfile.isdir, used):
+                stack.enter_context(lock(path))
             if any(map(self._is_begun, priors)):
                 earlier.set_aside(self.config)
             elif tf.io.gfile.exists(codes):

@@ -91,9 +91,12 @@ def draw_samples(path, options, config, labels) -> dict[str, np.ndarray]:
         path: The generator's SavedModel.
         options: Values of the flags.
         config: The run's configuration.
-        labels: `[n]`, those of the held-out images.
+        labels: `[n]`, those of the held-out images; of -1, no class, none is
+            drawn.
     """
     model = load.Generator(path)
+    if model.class_names:
+        labels = labels[labels >= 0]
     count = options.count or len(labels)
     labels = labels[np.arange(count) * len(labels) // count].astype("int64")
     if not model.class_names:

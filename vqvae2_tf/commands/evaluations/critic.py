@@ -52,7 +52,12 @@ def scores_of(flag: str, critic: FeatureSet) -> tuple[np.ndarray, np.ndarray]:
         )
     logits, labels = (critic.arrays[n][:] for n in ("logits", "labels"))
     names = critic.card.get("class_names") or []
-    if len(names) not in (0, logits.shape[1]) or labels.min() < 0:
+    if labels.min() < 0:
+        raise UserError(
+            f"--{flag}: expected samples that all have a class. Received: "
+            f"{np.sum(labels < 0)} of {len(labels)} without one"
+        )
+    if len(names) not in (0, logits.shape[1]):
         raise UserError(
             f"--{flag}: expected a classifier of the samples' {len(names)} "
             f"classes. Received: one of {logits.shape[1]}"

@@ -40,7 +40,7 @@ FLAGS = [
     *distances.FLAGS[:3],
     Flag("critic", None, "Samples' logits: features:DIR.", required=True),
     Flag("count", 0, "Samples of each point; 0 for all that are kept.", 0),
-    Flag("seed", 0, "Seed of the samples of a point.", 0),
+    Flag("seed", 0, "Seed of the samples of a point.", 0, 2**31 - 1),
     common.output("Folder for curve.csv and curve.png."),
 ]
 

@@ -43,13 +43,14 @@ from vqvae2_tf.evaluation.rejection import SAME_NETWORK
 from vqvae2_tf.files import atomic
 from vqvae2_tf.flags import Flag
 
+_MOST = 2**31 - 1
 SETS = ("samples", "originals", "reconstructions")
 FLAGS = [
     Flag("samples", None, "Samples: features:DIR."),
     Flag("originals", None, "Originals: features:DIR or stats:FILE."),
     Flag("reconstructions", None, "Reconstructions: features:DIR."),
     Flag("count", 0, "Images of each set; 0 for all of the smallest.", 0),
-    Flag("seed", 0, "Seed of the images taken of larger sets.", 0),
+    Flag("seed", 0, "Seed of the images taken of larger sets.", 0, _MOST),
     common.output("File that results are added to, a line each."),
 ]
 # What a distance is called, and its two sets; the second is the reference.
@@ -117,7 +118,7 @@ def open_sets(options) -> dict[str, FeatureSet]:
     sets = {
         name: FeatureSet(name, text)
         for name, text in texts.items()
-        if text and not text.startswith("stats:")
+        if text and not (name == "originals" and text.startswith("stats:"))
     }
     features.check_same_network({name: s.card for name, s in sets.items()})
     return sets
@@ -179,7 +180,6 @@ class Table:
         self._statistics = statistics
         self._rows = {n: s.choose(count, seed)[0] for n, s in sets.items()}
         self._gaussians = {n: gaussian_of(r) for n, r in self._rows.items()}
-        self._card = next(iter(sets.values())).card
 
     def results(self) -> list[dict]:
         """All results, as rows."""

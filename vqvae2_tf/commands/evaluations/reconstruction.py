@@ -32,7 +32,9 @@ FLAGS = [
     dataclasses.replace(_INPUT, required=False),
     *_OTHERS,
     Flag("perceptual", None, "lpips_alex, lpips_vgg or stlpips_alex."),
-    Flag("perceptual_weights", [], "Files of its weights.", many=True),
+    Flag(
+        "perceptual_weights", [], "Files of its weights.", many=True, path=True
+    ),
     common.output("File that results are added to, a line each."),
 ]
 COLUMNS = ("name", "value", "standard_error", "n", "input")
