@@ -18,6 +18,7 @@ from vqvae2_tf.codes import records
 from vqvae2_tf.data.batches import Examples
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.files import atomic
+from vqvae2_tf.files.lock import lock
 from vqvae2_tf.training.tensorflow import TensorFlowDevices
 
 
@@ -154,6 +155,12 @@ def test_shards_of_another_autoencoder_are_refused(model, tmp_path):
         extract(make_model(seed=1), tmp_path)
     assert "\n" not in str(caught.value)
     assert records.read_card(str(tmp_path)) == card
+
+
+def test_codes_that_another_process_writes_are_left_to_it(model, tmp_path):
+    with lock(str(tmp_path)), pytest.raises(UserError, match="in use by anot"):
+        extract(model, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_codes_in_an_earlier_order_are_not_mixed_with_those_of_now(

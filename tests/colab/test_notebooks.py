@@ -151,14 +151,21 @@ def execute(name, folder, monkeypatch, settings, **variables):
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("images", ["emoji", "own images"])
-def test_quickstart(images, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("images", "classes"), [("emoji", ""), ("own", ""), ("own", "dark,2")]
+)
+def test_quickstart(images, classes, tmp_path, monkeypatch):
     settings = {"FLAGS": f"{SMOKE} --data_dir='{tmp_path / 'tfds'}'"}
     if images != "emoji":
         save_images(tmp_path / images, size=(64, 64), count=8)
-        settings |= {"IMAGES": str(tmp_path / images), "CLASSES": "dark,2"}
+        settings |= {"IMAGES": str(tmp_path / images), "CLASSES": classes}
+    if not classes:
+        # Of one folder without classes.
+        for path in list((tmp_path / images).glob("*/*.png")):
+            path.rename(tmp_path / images / f"{path.parent.name} {path.name}")
     text, shown = execute("quickstart", tmp_path, monkeypatch, settings)
-    assert f"{99 if images == 'emoji' else 3} classes" in text
+    found = {"emoji": "99 classes", "own": "3 classes" if classes else ""}
+    assert found[images] in text
     assert "parameters" in text
     # Augmentation, reconstructions, samples, those of a class, the SavedModel.
     assert len(shown) == 5
@@ -166,8 +173,8 @@ def test_quickstart(images, tmp_path, monkeypatch):
         data for data in map(decoded, shown) if data.shape == (64, 8 * 64, 3)
     ]
     assert row.std() > 0
-    drawn = list((tmp_path / "samples" / "images").glob("*/*.png"))
-    assert len(drawn) == 8 * (1 if images == "emoji" else 2)
+    drawn = list((tmp_path / "samples" / "images").rglob("*.png"))
+    assert len(drawn) == 8 * (2 if classes else 1)
     shutil.unpack_archive(tmp_path / "run.zip", tmp_path / "unpacked")
     model = tmp_path / "unpacked" / "saved_models" / "generator"
     assert (model / "saved_model.pb").is_file()

@@ -94,6 +94,11 @@ def test_mistakes_are_reported_in_one_sentence(tmp_path):
     assert_one_sentence(message, "nothing: there is no such file or folder")
     message = imported(tmp_path, "--card=nothing")
     assert_one_sentence(message, "--card=nothing: there is no such file")
+    vectors = [{**level, "channels": 3} for level in LEVELS]
+    (tmp_path / "other").mkdir()
+    card = write_card(tmp_path / "other", levels=vectors)
+    message = imported(tmp_path, f"--card={card}")
+    assert_one_sentence(message, f"--card={card}", "expected JSON such as")
     message = imported(tmp_path, count=1)
     assert_one_sentence(message, "--input: expected two images")
     assert not (tmp_path / "codes").exists()

@@ -173,6 +173,7 @@ def test_the_best_of_others_are_refused(small_run, draw, tmp_path, monkeypatch):
     for given, words in (
         ([f"--critic={few}"], ["--critic", "3 classes", "one of 2"]),
         (["--critic=nowhere"], ["--critic=nowhere: expected one of"]),
+        (["--critic=inception"], ["--critic=inception", "of its own, or the"]),
         ([], ["--keep_best below 1 and --critic", "--keep_best alone"]),
         (["--critic=x", "--keep_best=1"], ["together", "--critic alone"]),
         (["--critic=x", "--vary=2"], ["either --keep_best or --vary"]),

@@ -1,14 +1,17 @@
 """Batches are a function of (seed, step)."""
 
 import importlib.util
+import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from tests.helpers import one_shard
 from vqvae2_tf.data import augmentation_names
 from vqvae2_tf.data.batches import Examples
+from vqvae2_tf.data.batches import decode
 from vqvae2_tf.data.batches import evaluation_batches
 from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.batches import training_batches
@@ -201,3 +204,16 @@ def test_crops_move_along_both_axes(shape, seen):
     # Held-out images show as much as they can.
     whole = (examples.read(raw)["image"].numpy() + 1) / 2
     assert np.ptp(whole[..., 0]) > 0.85
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "BMP", "WEBP", "PNG", "JPEG"])
+def test_files_of_data_sets_are_decoded_to_grey_levels(file_format):
+    draws = np.random.default_rng(0).integers(256, size=(2, 2, 3))
+    colours = np.repeat(np.repeat(draws, 8, 0), 8, 1).astype("uint8")
+    file = io.BytesIO()
+    Image.fromarray(colours).save(file, file_format)
+    coloured = decode(file.getvalue(), 3).numpy()
+    grey = decode(file.getvalue(), 1).numpy()
+    assert grey.shape == (16, 16, 1)
+    expected = coloured @ np.array([[0.299], [0.587], [0.114]])
+    np.testing.assert_allclose(grey, expected, atol=0.01)

@@ -50,7 +50,10 @@ def test_rows_are_added_to_what_is_there(tmp_path):
     path = tmp_path / "metrics.jsonl"
     results.append(str(path), [{"name": "a", "value": 1.5}])
     path.write_text(path.read_text().rstrip())  # As an editor may leave it.
+    before = path.stat().st_ino
     results.append(str(path), [{"name": "b"}, {"name": "c"}])
+    # The same file: what another process adds at this time stays.
+    assert path.stat().st_ino == before
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["name"] for row in rows] == ["a", "b", "c"]
 

@@ -137,6 +137,22 @@ def test_overwriting_converts_all_files_again(folder):
     assert card == {"by": 3, "input": str(folder / "in")}
 
 
+def test_overwriting_leaves_no_files_of_other_settings(folder):
+    Halving()(folder)
+    moved = (folder / "in" / "a.txt").rename(folder / "a.txt")
+    before = results(folder)
+    with pytest.raises(UserError, match=r"a\.half, of other settings"):
+        Halving()(folder, {"by": 3}, overwrite=True)
+    assert results(folder) == before
+    # Of the same settings it may stay.
+    Halving()(folder, overwrite=True)
+    assert results(folder) == before
+    moved.unlink()
+    (folder / "out" / "a.half").unlink()
+    Halving()(folder, {"by": 3}, overwrite=True)
+    assert "a.half" not in results(folder)
+
+
 def test_files_of_other_settings_do_not_pass_for_done(folder):
     Halving()(folder)
     with pytest.raises(UserError, match=r"settings: by \(2 then, 3 now\)"):

@@ -113,3 +113,11 @@ def test_a_folder_is_within_itself_and_those_above(tmp_path):
         assert is_within(str(tmp_path / path), str(tmp_path / "a"))
     for path in ("", "ab", "b"):
         assert not is_within(str(tmp_path / path), str(tmp_path / "a"))
+
+
+def test_a_remote_folder_is_within_no_local_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not is_within("gs://b/run", ".")
+    assert not is_within(".", "gs://b")
+    assert is_within("gs://b/run/x", "gs://b/run/")
+    assert not is_within("gs://b/runs", "gs://b/run")

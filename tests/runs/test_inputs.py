@@ -82,6 +82,20 @@ def test_other_images_of_the_same_names_have_another_identity(tmp_path, kind):
     assert identities[0] == identities[1] != identities[2]
 
 
+@pytest.mark.parametrize("ending", ["bmp", "tiff"])
+def test_plain_pixels_count_from_the_first_to_the_last(tmp_path, ending):
+    identities = []
+    for value in (0, 1):
+        image = np.zeros((9, 9, 3), "uint8")
+        # BMP has the last row first.
+        image[[2, -2]] = value
+        path = tmp_path / str(value) / f"a.{ending}"
+        path.parent.mkdir()
+        Image.fromarray(image).save(path)
+        identities.append(open_input(f"folder:{path.parent}").identity)
+    assert identities[0] != identities[1]
+
+
 def test_grey_images_have_three_equal_channels(tmp_path):
     expected = pixels(2, 6, 7)
     save_folder(tmp_path / "images", expected)

@@ -118,7 +118,7 @@ def test_divergences_are_from_the_held_out_codes(run_dir, tmp_path, capsys):
 def test_samples_are_those_that_sample_draws(own_run, tmp_path):
     card = json.loads((own_run / "codes" / "codes.json").read_text())
     maps = {x["name"]: (x["height"], x["width"]) for x in card["levels"]}
-    card["splits"]["validation"] = 6
+    card["splits"]["validation"] = 7
     (own_run / "codes" / "codes.json").write_text(json.dumps(card))
     (path,) = records.shard_paths(str(own_run / "codes"), "validation", card)
     levels = parse().levels
@@ -127,7 +127,8 @@ def test_samples_are_those_that_sample_draws(own_run, tmp_path):
         levels,
         [
             ([RNG.integers(NUM_CODES, size=s) for s in maps.values()], i, b"")
-            for i in (0, 0, 1, 1, 2, 2)
+            # For an image without a class none is drawn.
+            for i in (0, 0, 1, -1, 1, 2, 2)
         ],
     )
     samples = tmp_path / "samples"

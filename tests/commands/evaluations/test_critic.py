@@ -82,6 +82,10 @@ def test_a_critic_needs_logits_of_the_samples_classes(tmp_path, judged):
     other = write(tmp_path / "other", arrays, class_names=["a", "b"])
     message = call(evaluate, "critic", f"--samples={other}", output)
     assert_one_sentence(message, "2 classes", "Received: one of 3")
+    some = {**arrays, "labels": np.where(LABELS == 1, -1, LABELS)}
+    other = write(tmp_path / "some", some)
+    message = call(evaluate, "critic", f"--samples={other}", output)
+    assert_one_sentence(message, "all have a class", "without one")
 
 
 def test_a_missing_matplotlib_is_reported(

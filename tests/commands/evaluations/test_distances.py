@@ -136,6 +136,10 @@ def test_statistics_are_a_reference_of_frechet_distances(distances, tmp_path):
     np.savez(path, mu=np.ones(4), sigma=np.ones((4, 4)))
     message = distances(**sets)
     assert_one_sentence(message, "--originals=stats", "mu of 5", "Received: 4")
+    for name in ("samples", "reconstructions"):
+        message = distances(**{**sets, name: f"stats:{path}"})
+        assert_one_sentence(message, f"--{name}", "features:DIR")
+    assert_one_sentence(distances("--seed=5000000000", **sets), "--seed")
     np.savez(path, mu=np.ones(5))
     assert_one_sentence(distances(**sets), "mu [D] and sigma", "sigma")
 
