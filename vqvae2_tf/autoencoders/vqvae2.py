@@ -26,7 +26,13 @@ FLAGS = (
         "Training steps without use that redraw a code; 0 for never.",
         0,
     ),
-    Flag("level_dropout", 0.0, "Share decoded without fine levels.", 0.0, 0.99),
+    Flag(
+        "level_dropout",
+        0.0,
+        "Share of images that are decoded from coarser levels alone.",
+        0.0,
+        0.99,
+    ),
     Flag("level_dropout_steps", 0, "Steps of --level_dropout; 0 for all.", 0),
 )
 

@@ -30,7 +30,13 @@ FLAGS = (
         False,
         "Attend to 5x5 codes, and to 3x3 of the level before, not to all.",
     ),
-    Flag("label_dropout", 0.0, "Share of labels that are dropped.", 0, 0.99),
+    Flag(
+        "label_dropout",
+        0.0,
+        "Share of labels dropped in training, which guidance needs.",
+        0,
+        0.99,
+    ),
     Flag("rematerialize", False, "Save memory by recomputation.", role=CONDUCT),
 )
 # Of Google's configuration for ImageNet.

@@ -22,12 +22,23 @@ FLAGS = (
     Flag("attention_every", 5, "Gated layers per attention; 0 for none.", 0),
     Flag("heads", 8, "Heads of the attention.", 1),
     Flag("kernel_size", 5, "Size of the causal convolutions, odd.", 3),
-    Flag("second_kernel_size", 1, "Size of a gated layer's second.", 1),
+    Flag(
+        "second_kernel_size",
+        1,
+        "Size of a gated layer's second convolution.",
+        1,
+    ),
     Flag("dropout", 0.1, "Dropout in gated layers and attention.", 0.0, 0.99),
     Flag("output_layers", 0, "Number of 1x1 gated layers at the end.", 0),
     Flag("conditioning_blocks", 20, "Blocks that read the coarser codes.", 0),
     Flag("conditioning_units", 1024, "Width of the conditioning stack.", 4),
-    Flag("label_dropout", 0.0, "Share of labels that are dropped.", 0, 0.99),
+    Flag(
+        "label_dropout",
+        0.0,
+        "Share of labels dropped in training, which guidance needs.",
+        0,
+        0.99,
+    ),
     Flag("rematerialize", False, "Save memory by recomputation.", role=CONDUCT),
 )
 

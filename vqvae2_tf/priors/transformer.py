@@ -19,7 +19,13 @@ FLAGS = (
     Flag("layers", 8, "Number of blocks.", 1),
     Flag("heads", 8, "Heads of the attention.", 1),
     Flag("dropout", 0.1, "Dropout of embeddings and blocks.", 0.0, 0.99),
-    Flag("label_dropout", 0.0, "Share of labels that are dropped.", 0, 0.99),
+    Flag(
+        "label_dropout",
+        0.0,
+        "Share of labels dropped in training, which guidance needs.",
+        0,
+        0.99,
+    ),
     Flag("rematerialize", False, "Save memory by recomputation.", role=CONDUCT),
 )
 
