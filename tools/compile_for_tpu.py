@@ -94,6 +94,11 @@ PEAK = {"v2": 45, "v3": 123, "v4": 275, "v5e": 197, "v5p": 459, "v6e": 918}
 # What saves memory, at the price of time.
 SAVING = "--prior_rematerialize"
 _GIB = 2**30
+_UNITS = {"M": 2**-10, "G": 1, "T": 2**10}
+_OUT_OF_MEMORY = re.compile(
+    r"Used ([\d.]+)([MGT]) of ([\d.]+)G hbm|"
+    r"\(([\d.]+)([MGT])\) exceeds available HBM \(([\d.]+)G\)"
+)
 _BITS = {"pred": 8, "bf16": 16}
 _COLLECTIVE = re.compile(
     r"^.*? = (?P<shape>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|"
@@ -115,6 +120,19 @@ def collective_bytes(program: str) -> dict[str, int]:
             count = math.prod(int(n) for n in sizes.split(",") if n)
             found[match["kind"]] += count * int(bits or _BITS[name]) // 8
     return dict(found)
+
+
+def memory_needed(message: str) -> tuple[float, float] | None:
+    """GiB that a program needs, and what the device has, of a compiler's error.
+
+    None if it tells of something else. Where the temporaries alone are too
+    much, they are what is told.
+    """
+    found = _OUT_OF_MEMORY.search(message)
+    if not found:
+        return None
+    number, unit, limit = filter(None, found.groups())
+    return float(number) * _UNITS[unit], float(limit)
 
 
 class Slice:
@@ -310,12 +328,10 @@ def compile_row(work: Work, topology: str, batch_size: int, cache: str) -> dict:
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        used = re.search(r"Used ([\d.]+)([MGT]) of ([\d.]+)G hbm", str(error))
-        if not used:
+        needed = memory_needed(str(error))
+        if not needed:
             raise
-        scale = {"M": 2**-10, "G": 1, "T": 2**10}[used[2]]
-        row |= {"fits": False, "peak_gib": float(used[1]) * scale}
-        row["device_gib"] = float(used[3])
+        row |= {"fits": False, "peak_gib": needed[0], "device_gib": needed[1]}
     else:
         memory = compiled.memory_analysis()
         new = memory.output_size_in_bytes - memory.alias_size_in_bytes

@@ -156,6 +156,17 @@ def test_devices_are_those_that_jax_has_there(topology, devices):
     assert tool.Slice(topology).devices == devices
 
 
+def test_a_compilers_errors_tell_the_memory_that_is_needed():
+    message = "RESOURCE_EXHAUSTED: Used 20.03G of 15.75G hbm. Exceeded hbm"
+    assert tool.memory_needed(message) == (20.03, 15.75)
+    message = (
+        "CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
+        "required for HLO temporaries (1.50T) exceeds available HBM (15.75G)."
+    )
+    assert tool.memory_needed(message) == (1536.0, 15.75)
+    assert tool.memory_needed("RESOURCE_EXHAUSTED: of the host") is None
+
+
 def test_collectives_are_added_up():
     program = """
 %a = f32[512,64]{1,0:T(8,128)} all-reduce(%x), channel_id=2
