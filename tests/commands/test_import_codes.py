@@ -118,7 +118,7 @@ def test_mistakes_are_reported_in_one_sentence(tmp_path):
         (["--code_levels="], ["--code_levels must hold"]),
         pytest.param(
             ["--decoder=nothing"],
-            ["--decoder=nothing cannot be loaded"],
+            ["--decoder=/", "/nothing cannot be loaded"],
             marks=pytest.mark.large,
         ),
         (["--sample_classes=left"], ["--sample_classes", "down, up"]),
