@@ -20,6 +20,9 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import sentence_for
 
+# What stands for a network, among JSON values.
+_MODEL = "path of a model"
+
 
 def in_tensorflow(export: Callable[..., None]) -> Callable[..., None]:
     """Runs an export in a process of TensorFlow, unless this is one.
@@ -79,7 +82,7 @@ def _save(folder, export, arguments):
         argument.save(path)
         modules.append(type(argument).__module__)
         count += 1
-        return {"model": path}
+        return {_MODEL: path}
 
     call = {
         "function": [export.__module__, export.__name__],
@@ -103,8 +106,8 @@ def _main(folder):
     def load(argument):
         if isinstance(argument, list):
             return list(map(load, argument))
-        if isinstance(argument, dict):
-            return keras.saving.load_model(argument["model"])
+        if isinstance(argument, dict) and _MODEL in argument:
+            return keras.saving.load_model(argument[_MODEL])
         return argument
 
     module, name = call["function"]
