@@ -43,14 +43,13 @@ from vqvae2_tf.evaluation.rejection import SAME_NETWORK
 from vqvae2_tf.files import atomic
 from vqvae2_tf.flags import Flag
 
-_MOST = 2**31 - 1
 SETS = ("samples", "originals", "reconstructions")
 FLAGS = [
     Flag("samples", None, "Samples: features:DIR."),
     Flag("originals", None, "Originals: features:DIR or stats:FILE."),
     Flag("reconstructions", None, "Reconstructions: features:DIR."),
     Flag("count", 0, "Images of each set; 0 for all of the smallest.", 0),
-    Flag("seed", 0, "Seed of the images taken of larger sets.", 0, _MOST),
+    Flag("seed", 0, "Seed of the images taken of larger sets.", 0, 2**31 - 1),
     common.output("File that results are added to, a line each."),
 ]
 # What a distance is called, and its two sets; the second is the reference.
