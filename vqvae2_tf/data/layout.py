@@ -64,14 +64,19 @@ def find_layout(paths: Sequence[str]) -> Layout:
         UserError: If it is not clear which folders are splits.
     """
     wrapper = _wrapper(paths)
-    if wrapper:
-        inner = find_layout([path.removeprefix(wrapper) for path in paths])
-        splits = {
-            split: [wrapper + path for path in own]
-            for split, own in inner.splits.items()
-        }
-        outer = wrapper + inner.wrapper
-        return dataclasses.replace(inner, splits=splits, wrapper=outer)
+    if not wrapper:
+        return _find(paths)
+    inner = find_layout([path.removeprefix(wrapper) for path in paths])
+    splits = {
+        split: [wrapper + path for path in own]
+        for split, own in inner.splits.items()
+    }
+    outer = wrapper + inner.wrapper
+    return dataclasses.replace(inner, splits=splits, wrapper=outer)
+
+
+def _find(paths):
+    """The layout of folders that no other folder wraps."""
     tops = _by_folder(paths, "")
     roles = {_ROLES[n.lower()]: n for n in tops if n.lower() in _ROLES}
     others = [n or tops[""][0] for n in tops if n not in roles.values()]
