@@ -136,13 +136,9 @@ class VectorQuantizer(keras.layers.Layer):
             `[B, H, W, D]` in the compute dtype.
         """
         codes = ops.convert_to_tensor(codes)
-        known = codes >= 0
-        embeddings = ops.where(
-            known[..., None],
-            ops.take(self.codebook, ops.where(known, codes, 0), axis=0),
-            self.mean_vector,
-        )
-        return ops.cast(embeddings, self.compute_dtype)
+        table = ops.concatenate([self.codebook, self.mean_vector[None]])
+        rows = ops.where(codes >= 0, codes, self.num_codes)
+        return ops.take(ops.cast(table, self.compute_dtype), rows, axis=0)
 
     def call(self, z, training=False):
         z = ops.cast(z, "float32")
