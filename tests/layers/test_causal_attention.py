@@ -156,7 +156,8 @@ def autodiff_attention(layer, queries, memory):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize(
-    ("query_block", "most_kept"), [(256, 0), (4, 0), (4, 2 * 15 * 15)]
+    ("query_block", "most_kept"),
+    [(256, 0), (4, 0), (4, 15 * 15), (4, 2 * 15 * 15)],
 )
 def test_gradients_equal_those_of_dense_operations(
     monkeypatch, query_block, most_kept, dropout

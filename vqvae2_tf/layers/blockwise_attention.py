@@ -2,12 +2,14 @@
 
 from keras import ops
 
-from vqvae2_tf.layers.dropout import dropout
+from vqvae2_tf.layers.dropout import is_kept
 from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.recomputation import zero_after
 
 # Most weights a sample, over all heads, that are kept for the gradient: those
-# of 16x16 positions and 8 heads are a quarter of it, of 32x32 four times it.
+# of 16x16 positions and 8 heads are a quarter of it, of 32x32 four times it. As
+# many of dropout's decisions, a byte each, are kept too: those of 32x32 are half
+# of it.
 MOST_KEPT = 2**21
 
 
@@ -61,25 +63,32 @@ def blockwise_attention(
             x, (0, 0, start_then, 0), (batch, heads, stop - start, size)
         )
 
-    def drop(logits, seed, before):
+    def decisions_of(start, stop, seed, before):
+        """The pairs of a block that dropout keeps, `[B, 1, *, stop]` bool."""
         if not rate:
+            return None
+        shape = (ops.shape(q)[0], 1, stop - start, stop)
+        return is_kept(shape, rate, seed.after(before))
+
+    def drop(logits, decisions):
+        if decisions is None:
             return logits
-        ones = ops.ones((ops.shape(q)[0], 1, *logits.shape[2:]))
-        return logits * dropout(ones, rate, seed.after(before))
+        return logits * (ops.cast(decisions, "float32") / (1.0 - rate))
 
     def inputs_of(q, k, v, start, stop, before):
         """A block's queries, and the keys and values that they attend to."""
         queries = sliced(q, start, stop, before)
         return queries, *(sliced(x, 0, stop, before) for x in (k, v))
 
-    def weights_of(queries, keys, start, stop, seed, before):
+    def weights_of(queries, keys, start, stop, decisions):
         """A block's weights, `[B, heads, stop - start, stop]` float32."""
         logits = ops.einsum("bhqd,bhkd->bhqk", queries, keys)
-        logits = drop(ops.cast(logits, "float32"), seed, before)
+        logits = drop(ops.cast(logits, "float32"), decisions)
         is_later = ops.arange(stop) > ops.arange(start, stop)[:, None]
         return ops.softmax(logits - 1e30 * ops.cast(is_later, "float32"))
 
-    are_kept = q.shape[1] * positions**2 <= MOST_KEPT
+    keeps_weights = q.shape[1] * positions**2 <= MOST_KEPT
+    keeps_decisions = positions**2 <= MOST_KEPT
 
     @ops.custom_gradient
     def attend(q, k, v):
@@ -87,8 +96,14 @@ def blockwise_attention(
         for (start, stop), seed in zip(blocks, seeds, strict=True):
             before = attended[-1] if attended else q
             queries, keys, values = inputs_of(q, k, v, start, stop, before)
-            weights = weights_of(queries, keys, start, stop, seed, before)
-            kept.append(weights if are_kept else None)
+            decisions = decisions_of(start, stop, seed, before)
+            weights = weights_of(queries, keys, start, stop, decisions)
+            kept.append(
+                (
+                    weights if keeps_weights else None,
+                    decisions if keeps_decisions else None,
+                )
+            )
             weights = ops.cast(weights, values.dtype)
             attended.append(ops.einsum("bhqk,bhkd->bhqd", weights, values))
 
@@ -96,17 +111,17 @@ def blockwise_attention(
             dq, dk, dv = [], [], []
             # Gradients of the keys and values from later queries.
             dk_rest = dv_rest = 0.0
-            for (start, stop), seed, weights, output in zip(
+            for (start, stop), seed, (weights, decisions), output in zip(
                 *(x[::-1] for x in (blocks, seeds, kept, attended)),
                 strict=True,
             ):
                 before = dq[-1] if dq else d_attended
                 upstream = sliced(d_attended, start, stop, before)
                 queries, keys, values = inputs_of(q, k, v, start, stop, before)
+                if decisions is None:
+                    decisions = decisions_of(start, stop, seed, before)
                 if weights is None:
-                    weights = weights_of(
-                        queries, keys, start, stop, seed, before
-                    )
+                    weights = weights_of(queries, keys, start, stop, decisions)
                 d_weights = ops.einsum("bhqd,bhkd->bhqk", upstream, values)
                 d_weights = ops.cast(d_weights, "float32")
                 # The sum of weights * d_weights, from what they gave.
@@ -115,9 +130,8 @@ def blockwise_attention(
                     axis=-1,
                     keepdims=True,
                 )
-                d_logits = weights * (d_weights - total)
                 # Dropout is linear: its gradient is the same dropout.
-                d_logits = drop(d_logits, seed, before)
+                d_logits = drop(weights * (d_weights - total), decisions)
                 d_logits = ops.cast(d_logits, q.dtype)
                 weights = ops.cast(weights, v.dtype)
                 dq.append(ops.einsum("bhqk,bhkd->bhqd", d_logits, keys))

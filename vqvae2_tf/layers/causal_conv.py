@@ -68,15 +68,21 @@ class CausalConv2D(keras.layers.Layer):
         self.bias = self.add_weight((self.filters,), "zeros", name="bias")
 
     def call(self, x):
-        height, width = ops.shape(x)[1:3]
+        batch_size, height, width, channels = ops.shape(x)
         r = self.radius
+
+        def cropped(x, height, width):
+            # On TensorFlow the gradient of `x[:, :height, :width]` is slow.
+            shape = (batch_size, height, width, channels)
+            return ops.slice(x, (0, 0, 0, 0), shape)
+
         to_the_left = ops.pad(x, [[0, 0], [0, 0], [r, 0], [0, 0]])
         if self.strict:
-            to_the_left = to_the_left[:, :, : width + r - 1]
+            to_the_left = cropped(to_the_left, height, width + r - 1)
         y = ops.conv(to_the_left, self.row_kernel, padding="valid")
         if r:
             above = ops.pad(x, [[0, 0], [r, 0], [r, r], [0, 0]])
-            above = above[:, : height + r - 1]
+            above = cropped(above, height + r - 1, width + 2 * r)
             y = y + ops.conv(above, self.above_kernel, padding="valid")
         return add_bias(y, self.bias, training=True)
 

@@ -18,8 +18,11 @@ def dropout(x, rate, seed):
     Returns:
         Tensor of the shape and dtype of `x`.
     """
-    kept = (
-        keras.random.uniform(ops.shape(x), seed=seed, dtype="float32") >= rate
-    )
+    kept = is_kept(ops.shape(x), rate, seed)
     scaled = x * ops.cast(1.0 / (1.0 - rate), x.dtype)
     return ops.where(kept, scaled, ops.zeros_like(x))
+
+
+def is_kept(shape, rate, seed):
+    """Which elements dropout keeps, as bools of a shape; see `dropout`."""
+    return keras.random.uniform(shape, seed=seed, dtype="float32") >= rate
