@@ -7,9 +7,8 @@ from vqvae2_tf.layers.recomputation import DrawnSeed
 from vqvae2_tf.layers.recomputation import zero_after
 
 # Most weights a sample, over all heads, that are kept for the gradient: those
-# of 16x16 positions and 8 heads are a quarter of it, of 32x32 four times it. As
-# many of dropout's decisions, a byte each, are kept too: those of 32x32 are half
-# of it.
+# of 16x16 positions and 8 heads are a quarter of it, of 32x32 four times it. So
+# are as many of dropout's decisions: those of 32x32 are half of it.
 MOST_KEPT = 2**21
 
 
