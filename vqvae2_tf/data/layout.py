@@ -63,16 +63,34 @@ def find_layout(paths: Sequence[str]) -> Layout:
     Raises:
         UserError: If it is not clear which folders are splits.
     """
-    wrapper = _wrapper(paths)
-    if not wrapper:
-        return _find(paths)
-    inner = find_layout([path.removeprefix(wrapper) for path in paths])
+    wrapper = find_wrapper(paths)
+    inner = _find([path.removeprefix(wrapper) for path in paths])
     splits = {
         split: [wrapper + path for path in own]
         for split, own in inner.splits.items()
     }
-    outer = wrapper + inner.wrapper
-    return dataclasses.replace(inner, splits=splits, wrapper=outer)
+    return dataclasses.replace(inner, splits=splits, wrapper=wrapper)
+
+
+def find_wrapper(paths: Sequence[str]) -> str:
+    """The single folder, in single folders, that holds folders of all images.
+
+    Args:
+        paths: Paths of images.
+
+    Returns:
+        Its path with a slash; "" if there is none. A split is none.
+    """
+    wrapper = ""
+    while True:
+        tops = {path.partition("/")[0] for path in paths}
+        if len(tops) != 1 or any(path.count("/") < 2 for path in paths):
+            return wrapper
+        (name,) = tops
+        if name.lower() in _ROLES:
+            return wrapper
+        wrapper += f"{name}/"
+        paths = [path.removeprefix(f"{name}/") for path in paths]
 
 
 def _find(paths):
@@ -135,15 +153,6 @@ def _find(paths):
         shown = shorten(without, 1)
         notes.append(f"{len(without):,} of {held_out} have no class ({shown})")
     return layout
-
-
-def _wrapper(paths):
-    """The one folder that holds folders of all images, with a slash, or ""."""
-    tops = {path.partition("/")[0] for path in paths}
-    if len(tops) != 1 or any(path.count("/") < 2 for path in paths):
-        return ""
-    (name,) = tops
-    return "" if name.lower() in _ROLES else f"{name}/"
 
 
 def _by_folder(paths, base):

@@ -28,6 +28,7 @@ from vqvae2_tf.data import decoding
 from vqvae2_tf.data.batches import image_examples
 from vqvae2_tf.data.batches import with_ids
 from vqvae2_tf.data.image_files import read_image
+from vqvae2_tf.data.layout import find_wrapper
 from vqvae2_tf.data.source import open_source
 from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
@@ -186,7 +187,9 @@ class _Folder(Images):
             ends = pool.map(self._end_of, self._names)
             pairs = zip(self._names, ends, strict=True)
             self.identity = _digest("\n".join(f"{n} {e}" for n, e in pairs))
-        tops = [n.partition("/")[0] if "/" in n else "" for n in self._names]
+        wrapper = find_wrapper(self._names)
+        inner = [name.removeprefix(wrapper) for name in self._names]
+        tops = [n.partition("/")[0] if "/" in n else "" for n in inner]
         classes = sorted(set(tops))
         self._labels = np.zeros(self.count, "int32")
         if len(classes) > 1 and "" not in classes:
