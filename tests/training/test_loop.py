@@ -263,6 +263,22 @@ def test_a_diverged_loss_is_reported_with_its_step(loss, tmp_path):
     assert trainer.events == WHOLE[:5]
 
 
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    class Model(FakeModel):
+        def metrics_from_statistics(self, statistics):
+            # The averages after step 6, whose own loss is finite.
+            is_broken = self.weight == 3.0
+            return {"error": math.nan if is_broken else 1.0}
+
+    trainer = FakeTrainer(Model())
+    with pytest.raises(
+        TrainingDivergedError, match="^the error of test is nan at step 6$"
+    ):
+        train(tmp_path, 7, trainer)
+    assert json.loads((tmp_path / "state").read_text())["step"] == 3
+    assert (tmp_path / "best.keras").read_text() == "1.5"
+
+
 def test_summaries_get_losses_metrics_and_images(tmp_path):
     summaries = FakeSummaries()
     trainer = FakeTrainer(FakeModel(), float)

@@ -112,16 +112,16 @@ class Summaries(Protocol):
 
 
 class TrainingDivergedError(UserError):
-    """The loss is no longer a finite number.
+    """The loss or the held-out metric is no longer a finite number.
 
     Args:
-        title: Name of the network.
-        loss: The loss.
+        what: What it is of which network.
+        value: Its value.
         step: Training steps taken.
     """
 
-    def __init__(self, title: str, loss: float, step: int):
-        super().__init__(f"the loss of {title} is {loss} at step {step}")
+    def __init__(self, what: str, value: float, step: int):
+        super().__init__(f"the {what} is {value} at step {step}")
 
 
 class TrainingStoppedError(KeyboardInterrupt):
@@ -165,7 +165,8 @@ def fit(
         themselves.
 
     Raises:
-        TrainingDivergedError: If the loss becomes infinite or NaN.
+        TrainingDivergedError: If the loss or the held-out metric becomes
+            infinite or NaN; that state is not saved.
         TrainingStoppedError: After SIGINT, SIGTERM or SIGHUP.
         UserError: If the folder's state cannot be restored.
     """
@@ -192,6 +193,11 @@ def fit(
                     with atomic.replacing(path) as temporary:
                         model.save(temporary)
             summaries.scalars("validation", metrics, trainer.step)
+        # The last step's loss is that of the weights before it.
+        if not math.isfinite(metrics[metric]):
+            raise TrainingDivergedError(
+                f"{metric} of {title}", metrics[metric], trainer.step
+            )
         counters["validated"] = trainer.step
         return metrics
 
@@ -226,7 +232,9 @@ def fit(
             loss, statistics = trainer.run(count)
             loss /= count
             if not math.isfinite(loss):
-                raise TrainingDivergedError(title, loss, trainer.step)
+                raise TrainingDivergedError(
+                    f"loss of {title}", loss, trainer.step
+                )
             scalars = {"loss": loss, "learning_rate": trainer.learning_rate}
             scalars |= model.metrics_from_statistics(statistics)
             summaries.scalars("train", scalars, trainer.step)
