@@ -19,6 +19,7 @@ ONE_EACH = (1,) * 40
 LARGE = (2, 35, 3)
 SHARDS = pytest.mark.parametrize("lengths", [MIXED, ONE_EACH, LARGE])
 COUNT = 40
+READERS = pytest.mark.parametrize("readers", [1, 2, 6])
 # In a window of the first epoch, at the end of it, and in the second.
 STARTS = [20, 39, 47]
 
@@ -28,7 +29,7 @@ def shard_of(lengths):
     return np.repeat(np.arange(len(lengths)), lengths)
 
 
-def numbers(lengths, window=WINDOW, log=None):
+def numbers(lengths, window=WINDOW, log=None, readers=1):
     """Examples that are their own number; reading one adds it to the log."""
     begins = tf.constant(np.cumsum([0, *lengths[:-1]]))
 
@@ -51,7 +52,7 @@ def numbers(lengths, window=WINDOW, log=None):
     def read(number, seed=None):
         return {"number": number, **({} if seed is None else {"seed": seed})}
 
-    return Examples(open_part, lengths, read, window)
+    return Examples(open_part, lengths, read, window, readers)
 
 
 @functools.cache
@@ -93,12 +94,14 @@ def test_a_resumed_order_is_that_of_one_run(lengths, start):
     assert read_from(start, lengths)[0] == whole[start:]
 
 
+@READERS
 @pytest.mark.parametrize("start_step", [3, 13])
-def test_resumed_batches_are_those_of_one_run(start_step):
+def test_resumed_batches_are_those_of_one_run(start_step, readers):
     # Of three epochs no border is one of a batch of 6.
+    examples = numbers(MIXED, readers=readers)
     whole, resumed = (
         list(
-            training_batches(numbers(MIXED), 6, 3, step)
+            training_batches(examples, 6, 3, step)
             .take(20 - step)
             .as_numpy_iterator()
         )
@@ -109,10 +112,13 @@ def test_resumed_batches_are_those_of_one_run(start_step):
         np.testing.assert_array_equal(one["seed"], other["seed"])
 
 
+@READERS
 @pytest.mark.parametrize("hosts", [2, 3])
-def test_hosts_together_have_the_batches_of_one(hosts):
+def test_hosts_together_have_the_batches_of_one(hosts, readers):
+    examples = numbers(MIXED, readers=readers)
+
     def some_batches(context=None):
-        batches = training_batches(numbers(MIXED), 6, 3, 2, context)
+        batches = training_batches(examples, 6, 3, 2, context)
         return list(batches.take(9).as_numpy_iterator())
 
     shares = [
@@ -123,6 +129,38 @@ def test_hosts_together_have_the_batches_of_one(hosts):
         for name, values in whole.items():
             together = np.concatenate([part[name] for part in parts])
             np.testing.assert_array_equal(together, values)
+
+
+def test_readers_give_their_parts_to_every_batch():
+    examples = numbers(MIXED, readers=2)
+    batches = training_batches(examples, 4, 0).take(COUNT // 4)
+    rows = np.array([batch["number"] for batch in batches])
+    for part, own in enumerate((rows[:, :2], rows[:, 2:])):
+        # An epoch of each, in another order.
+        expected = np.arange(20) + 20 * part
+        np.testing.assert_array_equal(np.sort(own, axis=None), expected)
+        assert (own.ravel() != expected).any()
+        # By windows of half the size, which the border of a shard may cut.
+        row = order.shuffled(
+            examples.part(*expected[[0, -1]] + [0, 1]), 3, part
+        )
+        row = list(row.take(20).as_numpy_iterator())
+        np.testing.assert_array_equal(own.ravel(), row)
+    seeds = [batch["seed"][:, 1].numpy() for batch in batches]
+    np.testing.assert_array_equal(np.ravel(seeds), np.arange(COUNT))
+
+
+@pytest.mark.parametrize(
+    "readers, hosts, first", [(1, 2, 0), (2, 2, 20), (2, 6, 20), (6, 3, 20)]
+)
+def test_a_host_reads_what_its_readers_do(readers, hosts, first):
+    log = []
+    examples = numbers(MIXED, log=log, readers=readers)
+    context = tf.distribute.InputContext(hosts, hosts - 1, hosts)
+    batches = training_batches(examples, 6, 0, 0, context)
+    list(batches.take(COUNT // 6).as_numpy_iterator())
+    # Of six readers the last but one begins at 26, in the shard of 20 to 28.
+    assert min(log) == first
 
 
 def test_replicas_of_a_host_have_neighbouring_rows():

@@ -272,6 +272,11 @@ def test_flagfiles_have_the_numbers_of_the_hr_vqvae_papers_tables(name):
             "--prior_accumulation_steps: expected a divisor of "
             "--prior_batch_size=6. Received: 4",
         ),
+        (
+            "--batch_size=4 --prior_batch_size=6 --readers=4",
+            "--readers: expected a divisor of --prior_batch_size=6. "
+            "Received: 4",
+        ),
         ("--warm_up_steps=1", "--warm_up_steps needs --schedule=cosine"),
         (
             "--schedule=cosine --warm_up_steps=4",

@@ -31,16 +31,32 @@ class Examples(Shards):
         shuffled: Largest number of raw examples in a shuffle window; see
             `order.shuffled`. (2,048 encoded images of 1024x1024 take some 3
             GB.)
+        readers: Number of equal parts that training reads side by side, each
+            shuffled by itself in windows that are smaller by as much. Each
+            gives the same number of rows of every batch.
     """
 
     read: Callable
     shuffled: int = 2048
+    readers: int = 1
 
     def first(self, count: int) -> "Examples":
         """The first `count` of the examples, or all if there are fewer."""
+        return self.part(0, count)
+
+    def part(self, start: int, stop: int) -> "Examples":
+        """The examples from number `start` up to before `stop`."""
         before = np.cumsum([0, *self.shard_lengths[:-1]])
-        lengths = np.clip(count - before, 0, self.shard_lengths)
-        return dataclasses.replace(self, shard_lengths=lengths.tolist())
+        skipped = np.clip(start - before, 0, self.shard_lengths)
+        lengths = np.clip(stop - before, 0, self.shard_lengths) - skipped
+
+        def open_part(shard, first, count):
+            first += tf.constant(skipped, tf.int64)[shard]
+            return self.open_part(shard, first, count)
+
+        return dataclasses.replace(
+            self, open_part=open_part, shard_lengths=lengths.tolist()
+        )
 
     def open(self, start: int = 0) -> tf.data.Dataset:
         """The raw examples from number `start` on, in order.
@@ -198,31 +214,72 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Endless shuffled batches; batch s is a function of (seed, s).
 
-    Their order is that of `order.shuffled`. A batch may hold examples of two
-    epochs, so that all batches are full.
+    Their order is that of `order.shuffled`, for each of the examples' readers.
+    A batch may hold examples of two epochs, so that all batches are full.
 
     Args:
-        examples: `Examples`.
+        examples: `Examples`; their `readers` divide the batch size.
         batch_size: Batch size over all hosts and replicas.
         seed: int.
         start_step: Number of the first batch.
         context: `tf.distribute.InputContext` of this host, which then decodes
             its rows of every batch, split for its replicas; None for one
-            device. Batches are the same on any number of hosts, so that each
-            host reads the encoded examples of all.
+            device. Batches are the same on any number of hosts. A host reads
+            what the readers of its rows read, decoded or not: with one reader
+            the encoded examples of all hosts.
 
     Returns:
         `tf.data.Dataset` of batched `examples.read`.
     """
-    first = start_step * batch_size
-    # Raw up to here, so that skipping costs no decoding.
-    dataset = order.shuffled(examples, examples.shuffled, seed, first)
+    hosts, host = _place(context)
+    # Of each of the host's rows of a batch.
+    own = range(batch_size // hosts * host, batch_size // hosts * (host + 1))
+    rows = batch_size // examples.readers
+    readers = [row // rows for row in own]
+    datasets = [
+        _read_by(reader, examples, batch_size, own, seed, start_step)
+        for reader in range(readers[0], readers[-1] + 1)
+    ]
+    dataset = datasets[0]
+    if len(datasets) > 1:
+        choice = tf.constant(np.subtract(readers, readers[0]), tf.int64)
+        choice = tf.data.Dataset.from_tensor_slices(choice).repeat()
+        dataset = tf.data.Dataset.choose_from_datasets(datasets, choice)
 
     def read(position, example):
         example_seed = tf.stack([tf.cast(seed, tf.int64), position])
         return examples.read(example, example_seed)
 
-    return _batched(dataset, first, read, batch_size, context)
+    return _batched(dataset, read, batch_size, context)
+
+
+def _read_by(reader, examples, batch_size, own, seed, start_step):
+    """A reader's raw examples in `own` rows, after their positions.
+
+    An example's position is its row, counted through all batches.
+    """
+    count, readers = examples.count, examples.readers
+    rows = batch_size // readers
+    first = start_step * rows
+    part = examples.part(
+        reader * count // readers, (reader + 1) * count // readers
+    )
+    window = max(examples.shuffled // readers, 1)
+    # Raw up to here, so that skipping costs no decoding.
+    dataset = order.shuffled(part, window, seed + reader, first)
+    dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(first), dataset)
+
+    def place(number, example):
+        row = reader * rows + number % rows
+        return number // rows * batch_size + row, example
+
+    def is_own(position, example):
+        row = position % batch_size
+        return (row >= own.start) & (row < own.stop)
+
+    dataset = dataset.map(place)
+    is_shared = reader * rows < own.start or (reader + 1) * rows > own.stop
+    return dataset.filter(is_own) if is_shared else dataset
 
 
 def evaluation_batches(
@@ -259,21 +316,28 @@ def evaluation_batches(
         weight = tf.cast(number < examples.count, tf.float32)
         return {**examples.read(example, seed), "weight": weight}
 
-    return _batched(dataset, start, read, batch_size, context)
-
-
-def _batched(dataset, start, read, batch_size, context):
-    """Batches of `read(number, example)`, numbered from `start`."""
     dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start), dataset)
+    hosts, host = _place(context)
+    rows = batch_size // hosts
+
+    def is_own(number, example):
+        return (number - start) // rows % hosts == host
+
+    # Each host has neighbouring rows of every batch, as replicas have.
+    dataset = dataset.filter(is_own) if hosts > 1 else dataset
+    return _batched(dataset, read, batch_size, context)
+
+
+def _place(context):
+    """The number of hosts, and which of them this one is."""
+    if context is None:
+        return 1, 0
+    return context.num_input_pipelines, context.input_pipeline_id
+
+
+def _batched(dataset, read, batch_size, context):
+    """Batches of `read(number, example)`, for a host's rows."""
     if context is not None:
-        hosts, host = context.num_input_pipelines, context.input_pipeline_id
-        rows = batch_size // hosts
-
-        def is_own(number, example):
-            return (number - start) // rows % hosts == host
-
-        # Each host has neighbouring rows of every batch, as replicas have.
-        dataset = dataset.filter(is_own) if hosts > 1 else dataset
         # A strategy takes one dataset a host, of one batch a replica.
         batch_size = context.get_per_replica_batch_size(batch_size)
     dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)

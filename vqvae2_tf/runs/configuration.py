@@ -164,6 +164,13 @@ TRAINING = (
         many=True,
     ),
     Flag("validate_every", 1000, "Steps between validations and saves.", 1),
+    Flag(
+        "readers",
+        1,
+        "Equal parts in which training reads its examples side by side, each "
+        "shuffled by itself; of as many hosts each reads one part alone.",
+        1,
+    ),
     Flag("batch_size", 128, "Stage-1 batch size over all devices.", 1),
     Flag("steps", 2_207_444, "Training steps of stage 1.", 1, role=LENGTH),
     Flag("learning_rate", 2e-4, "Adam's learning rate in stage 1.", 0.0),
@@ -424,6 +431,16 @@ def _check(config):
                 "--prior_accumulation_steps: expected a divisor of "
                 f"--prior_batch_size={size}. Received: {count}"
             )
+    for flag, sizes in (
+        ("batch_size", [config.batch_size]),
+        ("prior_batch_size", config.prior_batch_size),
+    ):
+        for size in sizes:
+            if size % config.readers:
+                raise UserError(
+                    f"--readers: expected a divisor of --{flag}={size}. "
+                    f"Received: {config.readers}"
+                )
     if config.freeze and not config.init_from:
         raise UserError(
             "--freeze needs --init_from: without it the frozen parts would "

@@ -1,6 +1,7 @@
 """The stages of a run: each finds what is finished and resumes from there."""
 
 import contextlib
+import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -593,8 +594,18 @@ class Run:
     def _to_train_on(self, name, splits):
         """Examples to train a network on, and a context for their reading."""
         config = self.config
-        if name != folder.AUTOENCODER or not config.cache_images:
-            return splits["train"], contextlib.nullcontext()
+        examples, reported = splits["train"], contextlib.nullcontext()
+        if name == folder.AUTOENCODER and config.cache_images:
+            examples, reported = self._cached_images()
+        if config.readers > examples.count:
+            raise UserError(
+                f"--readers: expected at most the {examples.count} examples to "
+                f"train on. Received: {config.readers}"
+            )
+        return dataclasses.replace(examples, readers=config.readers), reported
+
+    def _cached_images(self):
+        config = self.config
         images = (
             self._source,
             config.image_size,
