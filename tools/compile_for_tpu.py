@@ -147,16 +147,22 @@ class Slice:
 
     def __init__(self, topology: str):
         self.kind, _, self.shape = topology.partition(":")
-        options = TOPOLOGY_OPTIONS.get(self.kind, {})
+        expected = (
+            f"--topology={topology}: expected a kind ({', '.join(SLICES)}) and "
+            "a shape, such as v5e:4x4 or v4:2x2x1"
+        )
+        if self.kind not in SLICES:
+            raise UserError(f"{expected}.")
+        options = dict(TOPOLOGY_OPTIONS.get(self.kind, {}))
+        if set(self.shape.split("x")) == {"1"}:
+            # Hosts have more chips by default, in libtpu 0.0.42.
+            options["chips_per_host_bounds"] = [1, 1, 1]
         try:
             found = topologies.get_topology_desc(
                 topology, platform="tpu", **options
             )
         except Exception as error:  # libtpu's own, of many types.
-            raise UserError(
-                f"--topology={topology}: expected a kind ({', '.join(SLICES)}) "
-                f"and a shape, such as v5e:4x4 or v4:2x2x1: {one_line(error)}"
-            ) from error
+            raise UserError(f"{expected}: {one_line(error)}") from error
         self.devices = len(found.devices)
         self.mesh = BatchMesh(found.devices)
 
@@ -425,7 +431,7 @@ def main(arguments):
         answer = {"smallest_slice": found and f"{kind}:{found}"}
     elif config.find_batch:
         count = Slice(config.topology).devices
-        sizes = [count * work.parts * 2**i for i in range(12)]
+        sizes = [count * work.parts * 2**i for i in range(21)]
         largest = first_that_fits(
             sizes[::-1],
             lambda n: compile_row(work, config.topology, n, config.cache),

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from vqvae2_tf.training.interruption import StopRequest
+from vqvae2_tf.training.interruption import ended_by_signals
 from vqvae2_tf.training.interruption import stop_signals
 
 
@@ -48,3 +49,13 @@ def test_a_hangup_that_is_ignored_stays_ignored(hangup):
 def test_a_system_without_hangups_has_the_others(monkeypatch):
     monkeypatch.delattr(signal, "SIGHUP")
     assert stop_signals() == [signal.SIGTERM]
+
+
+def test_signals_end_a_process_in_a_call_that_keeps_python_waiting():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with ended_by_signals():
+        inside = [signal.getsignal(number) for number in numbers]
+    assert inside == [signal.SIG_DFL] * 2
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert before != inside

@@ -95,6 +95,9 @@ def config(workers=("a:1", "b:2"), kind="worker", index=0, **cluster):
         config(kind="evaluator"),
         config(workers=("a:1", "b")),
         config(workers=("a:1", "http://b:2")),
+        config(workers=("a:1", "a:1")),
+        config(workers=("a:1", "b:65536")),
+        config(workers=("a:1", "b:0")),
         config(workers=3),
     ],
 )

@@ -1,7 +1,9 @@
 """Stopping a run at a point where it can resume."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -24,6 +26,26 @@ def ignore_more_hangups(number: int) -> None:
     """
     if number == getattr(signal, "SIGHUP", None):
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Lets signals end the process at once, where nothing is to be saved.
+
+    For a call into C++ that keeps Python from handling them. In the main thread
+    alone, as only there they can be set.
+    """
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {
+            number: signal.signal(number, signal.SIG_DFL)
+            for number in (signal.SIGINT, *stop_signals())
+        }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:

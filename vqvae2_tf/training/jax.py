@@ -62,7 +62,7 @@ class JaxDevices:
             raise UserError(
                 "JAX found none of the devices that JAX_PLATFORMS="
                 f"{os.environ.get('JAX_PLATFORMS', '')} asks for, or cannot "
-                f"use them: {one_line(error)}"
+                f"use them: {one_line(error) or type(error).__name__}"
             ) from error
         self.share = 0, 1
         self.local = self

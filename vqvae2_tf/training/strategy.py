@@ -13,7 +13,9 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import one_line
 from vqvae2_tf.errors import shorten
 from vqvae2_tf.files import atomic
+from vqvae2_tf.training.interruption import ended_by_signals
 from vqvae2_tf.training.workers import read_workers
+from vqvae2_tf.training.workers import tell_waiting
 
 # Seconds to wait for an answer of a TPU, or of the service that knows TPUs.
 _PATIENCE = 10.0
@@ -91,9 +93,11 @@ def loss_reported(strategy: tf.distribute.Strategy) -> Iterator[None]:
 def _multi_worker_strategy():
     workers = read_workers()
     others = [address for address, is_own in workers.values() if not is_own]
-    print(f"waiting for the other workers: {shorten(others)}", flush=True)
+    tell_waiting(others)
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        # It waits without end, and without letting other threads run.
+        with ended_by_signals():
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except Exception as error:  # Of many types.
         raise UserError(
             "--strategy=multi_worker cannot reach the workers of TF_CONFIG "

@@ -1,10 +1,19 @@
 """The processes that train together, as TF_CONFIG lists them."""
 
+import concurrent.futures
 import json
 import os
 import re
+import threading
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import shorten
+
+# Seconds that a worker waits for the others.
+PATIENCE = 600.0
 
 
 def read_workers() -> dict[tuple[str, int], tuple[str, bool]]:
@@ -26,9 +35,11 @@ def read_workers() -> dict[tuple[str, int], tuple[str, bool]]:
             for kind in ("chief", "worker")
             for index, address in enumerate(config["cluster"].get(kind, ()))
         }
-        is_right = own in workers and all(
-            re.fullmatch(r"[^\s/]+:\d+", address)
-            for address, _ in workers.values()
+        addresses = {address for address, _ in workers.values()}
+        is_right = (
+            own in workers
+            and len(addresses) == len(workers)
+            and all(map(_is_address, addresses))
         )
     except (ValueError, LookupError, TypeError, AttributeError):
         is_right = False
@@ -40,3 +51,57 @@ def read_workers() -> dict[tuple[str, int], tuple[str, bool]]:
             f"worker. Received: {text or 'no TF_CONFIG'}"
         )
     return workers
+
+
+def _is_address(text):
+    found = re.fullmatch(r"[^\s/]+:(\d{1,5})", text)
+    return bool(found) and 0 < int(found[1]) < 2**16
+
+
+def tell_waiting(others: Sequence[str]) -> None:
+    """Says whom this worker waits for.
+
+    Args:
+        others: Addresses of the other workers.
+    """
+    if others:
+        print(f"waiting for the other workers: {shorten(others)}", flush=True)
+
+
+def meet(others: Sequence[str], join: Callable[[], Any]) -> Any:
+    """Calls what waits for the other workers, and can be stopped meanwhile.
+
+    It waits in C++, where Python's signal handlers are not called: it is
+    another thread's.
+
+    Args:
+        others: Addresses of the other workers; none if only `join` knows them.
+        join: Function without arguments.
+
+    Returns:
+        What `join` returns.
+
+    Raises:
+        UserError: If the others do not come within `PATIENCE` seconds.
+    """
+    tell_waiting(others)
+    named = f" {shorten(others)}" if others else ""
+    result = concurrent.futures.Future()
+
+    def call():
+        try:
+            result.set_result(join())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        return result.result(PATIENCE)
+    except concurrent.futures.TimeoutError as error:
+        if result.done():  # Its own.
+            raise
+        raise UserError(
+            f"--strategy=multi_worker: the other workers{named} did not come "
+            f"within {PATIENCE:.0f} seconds; start the same command on all of "
+            "them, with the same list of workers in TF_CONFIG."
+        ) from error
