@@ -1,7 +1,10 @@
-"""Missing devices are reported in one sentence."""
+"""Strategies, and missing devices, which are reported in one sentence."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -24,6 +27,47 @@ def test_missing_devices_are_told(name, monkeypatch):
     with pytest.raises(UserError, match=f"--strategy={name}") as caught:
         make_strategy(name)
     assert "\n" not in str(caught.value)
+
+
+TWO_IN_TURN = """
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+# As if they were GPUs.
+cpus = tf.config.list_logical_devices("CPU")
+tf.config.list_logical_devices = lambda kind: cpus
+
+from vqvae2_tf.training.strategy import make_strategy
+
+# As two networks in turn, with gradients of different shapes.
+for name, size in (("mirrored", 2), ("auto", 3)):
+    strategy = make_strategy(name)
+    assert strategy.num_replicas_in_sync == 2
+
+    @tf.function
+    def total(size=size):
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("sum", tf.ones(size))
+
+    results = strategy.run(total).values
+    assert [r.numpy().tolist() for r in results] == [[2.0] * size] * 2
+"""
+
+
+def test_two_networks_in_turn_are_trained_on_two_devices():
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    environment.pop("TPU_NAME", None)
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_IN_TURN],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 @pytest.fixture

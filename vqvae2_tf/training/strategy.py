@@ -1,6 +1,7 @@
 """The devices that a run uses."""
 
 import contextlib
+import functools
 import os
 import re
 import socket
@@ -55,8 +56,15 @@ def _make_strategy(name, tpu):
     if name == "mirrored" and not gpus:
         raise UserError("--strategy=mirrored found no GPU.")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        return tf.distribute.MirroredStrategy()
+        return _mirrored_strategy()
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
+
+
+# One a process, as strategies number their collective operations alike: those
+# of a second one over the same devices would be taken for the first one's.
+@functools.cache
+def _mirrored_strategy():
+    return tf.distribute.MirroredStrategy()
 
 
 def is_of_several_hosts(strategy: tf.distribute.Strategy) -> bool:
