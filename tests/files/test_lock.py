@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,107 @@ def test_a_lease_that_is_not_renewed_ends(wait, quick, capsys):
     assert written["time"] >= left["time"] + 1.0
     waiting = f"waiting for process 1 on host in {LEASED}\n"
     assert capsys.readouterr().out == waiting
+
+
+@contextlib.contextmanager
+def leased_by_another(folder):
+    """Another process leases a folder; a second is as a minute for it."""
+    script = (
+        "import time\n"
+        "from vqvae2_tf.files import lock as locks\n"
+        "locks.fcntl = None\n"
+        "locks.LEASE_SECONDS, locks.RENEWAL_SECONDS = 1.0, 0.2\n"
+        "locks.SETTLING_SECONDS = 0.05\n"
+        f"with locks.lock({str(folder)!r}):\n"
+        "    print('locked', flush=True)\n"
+        "    time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "locked\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def pause(process, folder):
+    """Stops a process between two renewals; returns its lease."""
+    path = str(folder / locks.LEASE_FILE)
+    first = atomic.read_json(path, "")
+    while (renewed := atomic.read_json(path, "")) == first:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    return renewed
+
+
+def assert_ended(process, folder, owner):
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert error.startswith(f"error: {folder} was taken by {owner}, ")
+    assert error.count("\n") == 1
+
+
+# One that holds, and one of a process that ended before it was noticed.
+@pytest.mark.parametrize("age", [0.0, 60.0])
+def test_a_process_whose_lease_was_taken_ends(age, tmp_path):
+    path = tmp_path / locks.LEASE_FILE
+    with leased_by_another(tmp_path) as process:
+        pause(process, tmp_path)
+        written = time.time() - age
+        taken = {"owner": "process 1 on host", "token": "x", "time": written}
+        atomic.write_json(str(path), taken)
+        process.send_signal(signal.SIGCONT)
+        assert_ended(process, tmp_path, "process 1 on host")
+    # It wrote nothing, nor removed the other's lease.
+    assert atomic.read_json(str(path), "") == taken
+
+
+def test_a_process_paused_until_another_has_finished_ends(tmp_path):
+    with leased_by_another(tmp_path) as process:
+        pause(process, tmp_path)
+        (tmp_path / locks.LEASE_FILE).unlink()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        assert_ended(process, tmp_path, "another process")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_paused_process_goes_on_if_nobody_took_its_lease(tmp_path):
+    path = str(tmp_path / locks.LEASE_FILE)
+    with leased_by_another(tmp_path) as process:
+        left = pause(process, tmp_path)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        end = time.monotonic() + 30
+        while (renewed := atomic.read_json(path, "")) == left:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert renewed["token"] == left["token"]
+        assert process.poll() is None
+
+
+def test_a_process_may_remove_what_it_leases(quick):
+    with lock(LEASED):
+        filesystem.remove(LEASED)
+        time.sleep(1.5)
+    assert not filesystem.exists(lease())
+
+
+def test_a_lease_that_cannot_be_read_is_told(quick, monkeypatch):
+    def fail(_):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(atomic, "read_bytes", fail)
+    told = f"^{lease()} cannot be read: no connection$"
+    with pytest.raises(UserError, match=told), lock(LEASED):
+        pass
 
 
 def test_of_many_that_lease_at_once_one_goes_on(quick, monkeypatch):

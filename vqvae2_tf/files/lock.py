@@ -5,11 +5,13 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
 from vqvae2_tf.errors import UserError
+from vqvae2_tf.errors import one_line
 from vqvae2_tf.files import atomic
 from vqvae2_tf.files import filesystem
 
@@ -76,7 +78,8 @@ def _lease(folder, wait):
     A lease that another process left behind is waited for, until it ends or is
     renewed, which tells that its owner lives. Clocks are compared: a host whose
     clock is minutes off may take a folder from another. Of two processes that
-    begin within `SETTLING_SECONDS` one goes on.
+    begin within `SETTLING_SECONDS` one goes on. A process that was paused until
+    another took its folder ends where it would renew its lease.
     """
     path = os.path.join(folder, LEASE_FILE)
     name = f"process {os.getpid()} on {socket.gethostname()}"
@@ -93,7 +96,7 @@ def _lease(folder, wait):
             file.write(json.dumps(own).encode())
 
     first = None
-    while (lease := _read_lease(path)).get("token") != token:
+    while (lease := _held_lease(path)).get("token") != token:
         if not lease:
             write()
         elif first is None:
@@ -104,15 +107,22 @@ def _lease(folder, wait):
         time.sleep(SETTLING_SECONDS)
     ended = threading.Event()
 
-    def is_own():
-        return _read_lease(path).get("token") == token
-
     def renew():
+        looked = time.time()
         while not ended.wait(RENEWAL_SECONDS):
             # A cloud may be away for a moment; the lease holds for longer.
             with contextlib.suppress(OSError, UserError):
-                if is_own():
+                lease = _read_lease(path)
+                if lease.get("token") == token:
+                    # Although it may have ended, nobody has taken it.
                     write()
+                elif lease:
+                    _end(folder, lease["owner"])
+                elif time.time() - looked > LEASE_SECONDS:
+                    # Another may have taken it and finished meanwhile. Else
+                    # this process itself has removed what is in the folder.
+                    _end(folder, "another process")
+                looked = time.time()
 
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
@@ -122,18 +132,42 @@ def _lease(folder, wait):
         ended.set()
         thread.join()
         with contextlib.suppress(OSError):
-            if is_own():
+            if _read_lease(path).get("token") == token:
                 filesystem.remove(path)
 
 
-def _read_lease(path):
+def _held_lease(path):
     """What a lease says; empty if there is none that holds."""
     try:
+        lease = _read_lease(path)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"{path} cannot be read: {reason}") from error
+    holds = lease and abs(time.time() - lease["time"]) < LEASE_SECONDS
+    return lease if holds else {}
+
+
+def _read_lease(path):
+    """What a lease says, even one that has ended; empty if there is none."""
+    try:
         lease = json.loads(atomic.read_bytes(path))
-        holds = abs(time.time() - lease["time"]) < LEASE_SECONDS
-        return lease if holds and lease["owner"] else {}
+        is_whole = lease["owner"] and lease["token"] and lease["time"] >= 0
+        return lease if is_whole else {}
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return {}
+
+
+def _end(folder, owner):
+    """Ends this process at once, so that it writes nothing more."""
+    try:
+        print(
+            f"error: {folder} was taken by {owner}, as this process was paused "
+            "for too long; it ends, and saves nothing more.",
+            file=sys.stderr,
+            flush=True,
+        )
+    finally:
+        os._exit(1)
 
 
 def _in_use(folder, owner):
