@@ -121,7 +121,7 @@ def check_like_one_process(run_dir, alone):
         assert one.keys() == two.keys()
         for name, values in one.items():
             np.testing.assert_allclose(
-                two[name], values, rtol=1e-4, atol=1e-5, err_msg=name
+                two[name], values, rtol=1e-5, atol=1e-5, err_msg=name
             )
     one, two = (contents(folder / "codes") for folder in (alone, run_dir))
     for folder in (one, two):

@@ -322,7 +322,7 @@ def check_like_one_device():
     two = load_file(f"{folder}/replicas/state.safetensors")
     for name in one:
         np.testing.assert_allclose(
-            one[name], two[name], atol=1e-5, rtol=1e-4, err_msg=name
+            one[name], two[name], atol=1e-5, rtol=1e-5, err_msg=name
         )
     for variable in (v.value for v in model.trainable_variables):
         for value in variable.values:
@@ -336,7 +336,9 @@ check_like_one_device()
 with trainer.averaged():
     statistics = trainer.evaluate(test_tensorflow.images(6, seed=1), 4)
 for name, expected in np.load(f"{folder}/statistics.npz").items():
-    np.testing.assert_allclose(statistics[name], expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        statistics[name], expected, atol=1e-5, rtol=1e-5, err_msg=name
+    )
 with strategy.scope():
     generator = keras.random.SeedGenerator(0)
 seeds = strategy.run(lambda: DrawnSeed(generator).next())
