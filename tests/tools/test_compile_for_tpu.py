@@ -137,7 +137,11 @@ def test_a_shared_state_takes_less_of_each_device(tmp_path, capsys):
     whole, shared = rows_without_and_with(flag, 4, tmp_path, capsys)
     # Of weights, averages and two moments, all but the weights are shared.
     assert shared["state_gib"] < 0.6 * whole["state_gib"]
-    assert "all-gather" in shared["collective_bytes"]
+    # The new weights, once.
+    gathered = shared["collective_bytes"]["all-gather"]
+    assert gathered == pytest.approx(4 * shared["parameters"], rel=0.05)
+    exchanged = whole["collective_bytes"]["all-reduce"]
+    assert shared["collective_bytes"]["all-reduce"] < 1.1 * exchanged
 
 
 @pytest.mark.large
@@ -179,6 +183,37 @@ def test_collectives_are_added_up():
     assert tool.collective_bytes(program) == {
         "all-reduce": 4 * 512 * 64 + 2 * 4 + 4 * 6,
         "all-gather": 8,
+    }
+
+
+def test_a_collective_in_several_fusions_is_counted_once():
+    program = """
+%a = f32[64,8]{1,0} all-gather(%x), channel_id=7, dimensions={0}
+%b = f32[64,8]{1,0:S(1)} all-gather(%y), channel_id=7, dimensions={0}
+%c = f32[64,8]{1,0} all-gather(%z), channel_id=8, dimensions={0}
+%d = u32[] all-reduce(%p), channel_id=1, to_apply=%add
+%e = f32[3] all-reduce(%q), channel_id=1, to_apply=%add
+%f = f32[3] all-reduce(%r), to_apply=%add
+%g = f32[3] all-reduce(%s), to_apply=%add
+"""
+    assert tool.collective_bytes(program) == {
+        "all-gather": 2 * 4 * 64 * 8,
+        "all-reduce": 4 + 3 * 4 * 3,
+    }
+
+
+def test_operands_of_what_is_started_are_not_counted():
+    program = """
+%a = (f32[2,8]{1,0}, f32[8,8]{1,0}) all-gather-start(%x), channel_id=1
+%b = f32[8,8]{1,0} all-gather-done(%a)
+%c = ((f32[2], s32[1]), (f32[8], s32[4])) all-gather-start(%y, %z)
+%d = ((bf16[8]), bf16[2], u32[]) reduce-scatter-start(%v), channel_id=2
+%e = (f32[5], f32[5], u32[], u32[]) collective-permute-start(%w)
+"""
+    assert tool.collective_bytes(program) == {
+        "all-gather": 4 * 64 + 4 * 8 + 4 * 4,
+        "reduce-scatter": 2 * 2,
+        "collective-permute": 4 * 5,
     }
 
 
