@@ -186,7 +186,10 @@ def decoded(png):
 
 
 @pytest.mark.large
-def test_tpu_training_on_eight_devices(tmp_path, monkeypatch):
+@pytest.mark.parametrize("devices", [1, 8])
+def test_tpu_training_on_one_and_on_eight_devices(
+    devices, tmp_path, monkeypatch
+):
     settings = {
         "DATA_DIR": str(tmp_path / "data"),
         "RUNS": str(tmp_path / "runs"),
@@ -197,9 +200,9 @@ def test_tpu_training_on_eight_devices(tmp_path, monkeypatch):
         tmp_path,
         monkeypatch,
         settings,
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+        XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
     )
-    assert "CpuDevice(id=7)" in text
+    assert text.count("CpuDevice(id=") == devices
     assert len(shown) == 2
     # All is done at the last cell, which is the training again.
     *_, last = text.split(" to train on")

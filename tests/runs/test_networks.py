@@ -5,6 +5,7 @@ import pytest
 
 from tests.small_run import parse
 from vqvae2_tf.autoencoders import VQVAE2
+from vqvae2_tf.errors import UserError
 from vqvae2_tf.priors import MaskGIT
 from vqvae2_tf.priors import PixelSNAIL
 from vqvae2_tf.runs import configuration
@@ -150,3 +151,13 @@ def test_adam_has_the_papers_numbers_and_those_of_the_flags():
     config = config.replace(adam_beta_1=0.7, adam_beta_2=0.9)
     adam = networks.training_plan(config, prior).make_optimizer()
     assert (adam.beta_1, adam.beta_2) == (0.7, 0.9)
+
+
+def test_a_damaged_network_is_told(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"PK half of one")
+    with pytest.raises(UserError) as end:
+        networks.load_model(str(path), "remove it")
+    assert str(end.value) == (
+        f"{path} cannot be loaded; remove it. It is damaged."
+    )

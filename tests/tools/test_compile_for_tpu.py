@@ -63,7 +63,7 @@ def test_a_training_step_is_compiled(tmp_path, capsys):
     [
         (["train", "--topology=v9:2x2"], "--topology=v9:2x2.*v5e:4x4"),
         (["sample", "--topology=v5e:2x2"], "sample.*--level"),
-        (["train", "--topology=v5e=2x2"], "--topology=v5e=2x2.*v5e:4x4.$"),
+        (["train", "--topology=v5e=2x2"], "=v5e=2x2.*v4:2x2x1.$"),
         (["train", "--topology=v5e:4x4"], "16 devices.*batch of 8"),
         (["train", "--topology=v5e", "--find_batch"], "--topology=v5e: "),
         (

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import functools
 import re
+import zipfile
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from vqvae2_tf.errors import UserError
 from vqvae2_tf.errors import is_disk_full
 from vqvae2_tf.errors import is_out_of_memory
 from vqvae2_tf.errors import one_line
+from vqvae2_tf.files import filesystem
 from vqvae2_tf.flags import GENERATOR
 from vqvae2_tf.flags import Flag
 from vqvae2_tf.flags import changed
@@ -231,8 +233,12 @@ def load_model(path: str, advice: str) -> Trainable:
     except Exception as error:  # Damage raises any of many types.
         if is_disk_full(error) or is_out_of_memory(error):
             raise  # Then the file may be sound.
+        reason = one_line(error)
+        if filesystem.is_local(path) and not zipfile.is_zipfile(path):
+            # Keras says that there is no file.
+            reason = "It is damaged."
         raise UserError(
-            f"{path} cannot be loaded; {advice}. {one_line(error)}"
+            f"{path} cannot be loaded; {advice}. {reason}"
         ) from error
 
 

@@ -84,6 +84,8 @@ class JaxDevices:
                 f"{devices[0].device_kind}."
             )
         devices = devices[:1] if strategy == "one" else devices
+        # Each host's are neighbours, as its rows of a batch are.
+        devices = sorted(devices, key=lambda d: (d.process_index, d.id))
         self.count = len(devices)
         self._device = jax.local_devices()[0]
         self.mesh = BatchMesh(devices)
