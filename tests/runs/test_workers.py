@@ -22,6 +22,8 @@ NO_DROPOUT = [
     "--dead_code_restart_steps=2",
     "--precision=float32",
     "--sample_grid=2",
+    # Each of two hosts reads its own part.
+    "--readers=2",
 ]
 NETWORKS = ("autoencoder", "prior_top", "prior_bottom")
 # Seconds: much more than a run takes, and than a lost worker is waited for.
