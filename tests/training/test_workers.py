@@ -1,6 +1,5 @@
 """Waiting for the other workers."""
 
-import os
 import signal
 import threading
 
@@ -40,12 +39,15 @@ def test_workers_that_do_not_come_are_told(monkeypatch):
 
 
 def test_a_signal_ends_the_waiting():
-    ended = threading.Event()
+    ended, late = threading.Event(), []
 
     def join():
-        os.kill(os.getpid(), signal.SIGINT)
-        ended.wait()
+        # Until the main thread waits, which a signal to another does not wake.
+        ended.wait(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        late.append(not ended.wait(60))
 
     with pytest.raises(KeyboardInterrupt):
         workers.meet(["b:2"], join)
+    assert not late
     ended.set()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -95,13 +96,14 @@ def meet(others: Sequence[str], join: Callable[[], Any]) -> Any:
             result.set_exception(error)
 
     threading.Thread(target=call, daemon=True).start()
-    try:
-        return result.result(PATIENCE)
-    except concurrent.futures.TimeoutError as error:
-        if result.done():  # Its own.
-            raise
-        raise UserError(
-            f"--strategy=multi_worker: the other workers{named} did not come "
-            f"within {PATIENCE:.0f} seconds; start the same command on all of "
-            "them, with the same list of workers in TF_CONFIG."
-        ) from error
+    end = time.monotonic() + PATIENCE
+    while not result.done() and time.monotonic() < end:
+        # In turns, as a signal to another thread does not wake this one.
+        concurrent.futures.wait([result], 0.5)
+    if result.done():
+        return result.result()
+    raise UserError(
+        f"--strategy=multi_worker: the other workers{named} did not come "
+        f"within {PATIENCE:.0f} seconds; start the same command on all of "
+        "them, with the same list of workers in TF_CONFIG."
+    )
