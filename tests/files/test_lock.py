@@ -18,6 +18,22 @@ from vqvae2_tf.files.lock import lock
 
 
 @contextlib.contextmanager
+def locking_process(script):
+    """A Python process that says `locked` when it has locked a folder."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "locked\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
 def locked_by_another(folder, seconds):
     """Another process locks a folder for a time."""
     script = (
@@ -25,14 +41,8 @@ def locked_by_another(folder, seconds):
         f"with lock({str(folder)!r}):\n"
         f"    print('locked', flush=True); time.sleep({seconds})"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout.readline() == "locked\n"
-            yield process
-        finally:
-            process.kill()
+    with locking_process(script) as process:
+        yield process
 
 
 def test_a_locked_folder_is_refused_until_its_process_ends(tmp_path):
@@ -103,17 +113,8 @@ def leased_by_another(folder):
         "    print('locked', flush=True)\n"
         "    time.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == "locked\n"
-            yield process
-        finally:
-            process.kill()
+    with locking_process(script) as process:
+        yield process
 
 
 def pause(process, folder):

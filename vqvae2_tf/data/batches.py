@@ -231,10 +231,9 @@ def training_batches(
     Returns:
         `tf.data.Dataset` of batched `examples.read`.
     """
-    hosts, host = _place(context)
-    # Of each of the host's rows of a batch.
-    own = range(batch_size // hosts * host, batch_size // hosts * (host + 1))
+    own = _own_rows(batch_size, context)
     rows = batch_size // examples.readers
+    # Of each of the host's rows of a batch.
     readers = [row // rows for row in own]
     datasets = [
         _read_by(reader, examples, batch_size, own, seed, start_step)
@@ -273,13 +272,9 @@ def _read_by(reader, examples, batch_size, own, seed, start_step):
         row = reader * rows + number % rows
         return number // rows * batch_size + row, example
 
-    def is_own(position, example):
-        row = position % batch_size
-        return (row >= own.start) & (row < own.stop)
-
     dataset = dataset.map(place)
     is_shared = reader * rows < own.start or (reader + 1) * rows > own.stop
-    return dataset.filter(is_own) if is_shared else dataset
+    return _only(own, dataset, batch_size) if is_shared else dataset
 
 
 def evaluation_batches(
@@ -317,22 +312,29 @@ def evaluation_batches(
         return {**examples.read(example, seed), "weight": weight}
 
     dataset = tf.data.Dataset.zip(tf.data.Dataset.counter(start), dataset)
-    hosts, host = _place(context)
-    rows = batch_size // hosts
-
-    def is_own(number, example):
-        return (number - start) // rows % hosts == host
-
-    # Each host has neighbouring rows of every batch, as replicas have.
-    dataset = dataset.filter(is_own) if hosts > 1 else dataset
+    own = _own_rows(batch_size, context)
+    if len(own) < batch_size:
+        dataset = _only(own, dataset, batch_size, start)
     return _batched(dataset, read, batch_size, context)
 
 
-def _place(context):
-    """The number of hosts, and which of them this one is."""
+def _own_rows(batch_size, context):
+    """A host's rows of every batch: neighbours, as replicas have."""
     if context is None:
-        return 1, 0
-    return context.num_input_pipelines, context.input_pipeline_id
+        return range(batch_size)
+    rows = batch_size // context.num_input_pipelines
+    first = rows * context.input_pipeline_id
+    return range(first, first + rows)
+
+
+def _only(own, dataset, batch_size, start=0):
+    """The numbered examples in some rows of batches that begin at `start`."""
+
+    def is_own(number, example):
+        row = (number - start) % batch_size
+        return (row >= own.start) & (row < own.stop)
+
+    return dataset.filter(is_own)
 
 
 def _batched(dataset, read, batch_size, context):
