@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from vqvae2_tf.layers.transposed_conv import transposed_conv
+
 
 def add_bias(x, bias, training):
     """Adds a bias, so that its gradient is added up in float32.
@@ -39,9 +41,8 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose`, without an activation."""
 
     def call(self, x, training=False):
-        outputs = ops.conv_transpose(
-            x, self.kernel, self.strides, padding=self.padding
-        )
+        stride, _ = self.strides
+        outputs = transposed_conv(x, self.kernel, stride, self.padding)
         return add_bias(outputs, self.bias, training)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from vqvae2_tf.layers.biased import add_bias
+from vqvae2_tf.layers.transposed_conv import transposed_conv
 
 # With fewer filters than this, a transposed convolution leaves most of a
 # processor's units idle (docs/results.md).
@@ -52,7 +53,7 @@ class UpsamplingConv(keras.layers.Conv2DTranspose):
             # Before they are put in their places, where it is faster.
             outputs = add_bias(outputs, ops.tile(self.bias, [4]), training)
             return _in_places(outputs, self.filters)
-        outputs = ops.conv_transpose(x, kernel, 2, padding="same")
+        outputs = transposed_conv(x, kernel, 2, "same")
         return add_bias(outputs, self.bias, training)
 
 
