@@ -12,7 +12,7 @@ from tests.helpers import normal
 from vqvae2_tf.layers.transposed_conv import transposed_conv
 
 pytestmark = pytest.mark.any_backend
-# Size, stride and padding: those of upsamplers, and of conditioning stacks.
+# Size, stride and padding: of upsamplers, of conditioning stacks, and others.
 CASES = [(4, 2, "same"), (2, 2, "valid"), (3, 3, "valid"), (8, 4, "same")]
 
 

@@ -1,4 +1,4 @@
-"""Transposed convolution whose gradients XLA computes fast on every device."""
+"""Transposed convolution whose gradients XLA computes fast on CPUs too."""
 
 import keras
 from keras import ops
